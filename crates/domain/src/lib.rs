@@ -1,0 +1,13 @@
+//! The rules of Pilothouse, without I/O.
+//!
+//! Types, state machines and `decide`: what a command does to a subject, given the state, the command and a context
+//! that carries the time and the ids. Nothing here reads a clock, draws a number or touches a file. Start at
+//! [`commit`], the value every decision becomes, then read [`run`] as the smallest complete machine.
+
+pub mod time;
+pub mod ids;
+pub mod actor;
+pub mod commit;
+pub mod decision;
+pub mod task;
+pub mod message;
