@@ -1,0 +1,203 @@
+//! All SQL of Pilothouse: the ledger and the queue, on SQLite and on PostgreSQL.
+//!
+//! One narrow surface, two backends, one conformance suite. Writes are [`domain::commit::Commit`] values; nothing
+//! outside ever holds a transaction. What this crate does not do: decide. Start at [`Store`], then at `sqlite` or
+//! `postgres` for the backend.
+
+pub mod error;
+pub mod query;
+pub mod queue;
+
+use std::path::PathBuf;
+
+use domain::commit::{Ack, Commit, Committed, StoredAnswer, Subject, Table};
+
+pub use crate::{
+    error::StoreError,
+    query::{EventPage, EventQuery, Loaded, Order, RowQuery, StoredEvent, StoredRow},
+    queue::{Beat, Claim, Heartbeat, QueueCounts, Reaped, Retention, TaskQuery, Wake, Worked},
+};
+
+/// Where the ledger lies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoreConfig {
+    /// A file that this process alone owns; refused while another process holds it.
+    Sqlite { path: PathBuf },
+    /// `postgres://…`; any number of processes.
+    Postgres { url: String },
+}
+
+/// The ledger. Cheap to clone; all clones share one backend.
+#[derive(Clone, Debug)]
+pub struct Store {
+    backend: Backend,
+}
+
+#[derive(Clone, Debug)]
+enum Backend {
+    Sqlite(sqlite::SqliteStore),
+    Postgres(postgres::PostgresStore),
+}
+
+pub mod postgres;
+pub mod sqlite;
+
+/// Calls the same function of whichever backend is behind.
+macro_rules! both {
+    ($self:ident . $function:ident ( $($argument:expr),* )) => {
+        match &$self.backend {
+            Backend::Sqlite(store) => store.$function($($argument),*).await,
+            Backend::Postgres(store) => store.$function($($argument),*).await,
+        }
+    };
+}
+
+impl Store {
+    /// Opens the ledger, refuses unsafe settings, and brings the schema up to date.
+    pub async fn open(config: &StoreConfig) -> Result<Self, StoreError> {
+        let backend = match config {
+            StoreConfig::Sqlite { path } => Backend::Sqlite(sqlite::SqliteStore::open(path).await?),
+            StoreConfig::Postgres { url } => Backend::Postgres(postgres::PostgresStore::open(url).await?),
+        };
+        Ok(Self { backend })
+    }
+
+    /// `sqlite` or `postgres`.
+    pub fn backend_name(&self) -> &'static str {
+        match &self.backend {
+            Backend::Sqlite(_) => "sqlite",
+            Backend::Postgres(_) => "postgres",
+        }
+    }
+
+    /// Makes a commit durable, all or nothing. Whatever is answered survives `kill -9` and power loss.
+    pub async fn commit(&self, commit: Commit) -> Result<Committed, StoreError> {
+        both!(self.commit(commit))
+    }
+
+    /// A subject's head and children in one snapshot.
+    pub async fn load(&self, subject: &Subject) -> Result<Option<Loaded>, StoreError> {
+        both!(self.load(subject))
+    }
+
+    pub async fn find_row(&self, table: Table, id: &str) -> Result<Option<StoredRow>, StoreError> {
+        both!(self.find_row(table, id))
+    }
+
+    /// The newest row (by ordinal, id) with this `name`, within `parent` when one is given.
+    pub async fn find_by_name(
+        &self,
+        table: Table,
+        parent: Option<&str>,
+        name: &str,
+    ) -> Result<Option<StoredRow>, StoreError> {
+        both!(self.find_by_name(table, parent, name))
+    }
+
+    pub async fn list_rows(&self, query: &RowQuery) -> Result<Vec<StoredRow>, StoreError> {
+        both!(self.list_rows(query))
+    }
+
+    /// Draws the next number for a table with integer ids; numbers may be lost, never repeated.
+    pub async fn next_number(&self, table: Table) -> Result<i64, StoreError> {
+        both!(self.next_number(table))
+    }
+
+    /// What was answered to this key before.
+    pub async fn find_answer(&self, scope: &str, key: &str) -> Result<Option<StoredAnswer>, StoreError> {
+        both!(self.find_answer(scope, key))
+    }
+
+    pub async fn list_events(&self, query: &EventQuery) -> Result<EventPage, StoreError> {
+        both!(self.list_events(query))
+    }
+
+    /// The first event of the commit that led to `version`, with its cause `{commit, command, ids}` as JSON.
+    pub async fn find_cause(&self, subject: &Subject, version: i64) -> Result<Option<String>, StoreError> {
+        both!(self.find_cause(subject, version))
+    }
+
+    /// Completes what was done and claims what is due, in one commit.
+    pub async fn work(&self, done: Vec<Ack>, claim: Claim) -> Result<Worked, StoreError> {
+        both!(self.work(done, claim))
+    }
+
+    pub async fn heartbeat(
+        &self,
+        beats: &[Beat],
+        lease: std::time::Duration,
+        now: domain::time::Timestamp,
+    ) -> Result<Heartbeat, StoreError> {
+        both!(self.heartbeat(beats, lease, now))
+    }
+
+    /// Makes tasks ready again whose lease ended: by time on PostgreSQL; on SQLite those of other incarnations.
+    pub async fn reap(&self, incarnation: &str, limit: u32) -> Result<Reaped, StoreError> {
+        both!(self.reap(incarnation, limit))
+    }
+
+    /// Swaps the fence of a leased task for a new one, for the process that took its attempt over; `None` when `old`
+    /// no longer holds. Works on leases of older incarnations.
+    pub async fn adopt(
+        &self,
+        task: &domain::ids::TaskId,
+        old: domain::ids::Fence,
+        incarnation: &str,
+        lease: std::time::Duration,
+    ) -> Result<Option<domain::task::Task>, StoreError> {
+        both!(self.adopt(task, old, incarnation, lease))
+    }
+
+    /// Leases that other incarnations still hold, so that a restarted process can adopt their attempts first.
+    pub async fn list_leases(&self, except_incarnation: &str) -> Result<Vec<domain::task::Task>, StoreError> {
+        both!(self.list_leases(except_incarnation))
+    }
+
+    /// Makes scheduled tasks ready whose time has come, at most `limit`; how many there were, and when the next is due.
+    pub async fn promote(
+        &self,
+        now: domain::time::Timestamp,
+        limit: u32,
+    ) -> Result<(u32, Option<domain::time::Timestamp>), StoreError> {
+        both!(self.promote(now, limit))
+    }
+
+    pub async fn find_task(&self, id: &domain::ids::TaskId) -> Result<Option<domain::task::Task>, StoreError> {
+        both!(self.find_task(id))
+    }
+
+    pub async fn list_tasks(&self, query: &TaskQuery) -> Result<Vec<domain::task::Task>, StoreError> {
+        both!(self.list_tasks(query))
+    }
+
+    pub async fn count_tasks(&self) -> Result<QueueCounts, StoreError> {
+        both!(self.count_tasks())
+    }
+
+    /// Deletes one slice of what retention no longer keeps; how many rows went.
+    pub async fn prune(&self, retention: &Retention) -> Result<u64, StoreError> {
+        both!(self.prune(retention))
+    }
+
+    /// Writes a consistent copy of an SQLite ledger; PostgreSQL is backed up with its own tools and refuses.
+    pub async fn backup(&self, to: &std::path::Path) -> Result<(), StoreError> {
+        both!(self.backup(to))
+    }
+
+    /// Integrity as the database itself sees it, plus our own invariants; empty means sound. Read-only.
+    pub async fn check(&self) -> Result<Vec<String>, StoreError> {
+        both!(self.check())
+    }
+
+    pub fn wake(&self) -> Wake {
+        match &self.backend {
+            Backend::Sqlite(store) => store.wake(),
+            Backend::Postgres(store) => store.wake(),
+        }
+    }
+
+    /// Ends background threads and connections after what was accepted is durable.
+    pub async fn close(&self) {
+        both!(self.close())
+    }
+}
