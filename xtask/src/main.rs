@@ -1,0 +1,63 @@
+//! Developer tasks, run as `cargo xtask <task>`; `cargo xtask help` lists them.
+//!
+//! This program serves people who work on Pilothouse and is no part of the product, so the rule that only `host`
+//! touches the machine does not bind it. Start reading at the module named like the task.
+#![expect(clippy::disallowed_methods, reason = "a developer tool runs programs and reads its environment itself")]
+
+mod bench;
+mod check;
+mod pg;
+mod postgres;
+mod process;
+mod test;
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+
+const HELP: &str = "\
+Usage: cargo xtask <task>
+
+  test [CARGO TEST ARGUMENTS] [-- TEST ARGUMENTS]
+        every test on SQLite and on a private PostgreSQL, then the harness
+  bench [ROWS] [--json] [--quick]
+        store figures; PostgreSQL rows need pgbench
+  check [fmt] [clippy] [structure] [deny]
+        format, lints, structure, licences and sources; all of them when none is named
+  pg [--no-fsync] -- COMMAND [ARGUMENTS]
+        any command with a private PostgreSQL up and its address in PILOTHOUSE_TEST_POSTGRES_URL
+
+PostgreSQL is looked for in this order: PILOTHOUSE_TEST_POSTGRES_URL (used as it is), PATH, /usr/lib/postgresql,
+Homebrew, a pinned npm package, and with CI=true apt-get. PILOTHOUSE_XTASK_PG=path|system|homebrew|npm|apt allows
+one of them only.
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match dispatch(&arguments) {
+        Ok(code) => code,
+        Err(error) => {
+            process::say(&format!("error: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(arguments: &[String]) -> Result<ExitCode> {
+    let Some((task, rest)) = arguments.split_first() else {
+        process::say(HELP);
+        return Ok(ExitCode::from(2));
+    };
+    match task.as_str() {
+        "test" => test::run(rest),
+        "bench" => bench::run(rest),
+        "check" => check::run(rest),
+        "pg" => pg::run(rest),
+        "help" | "--help" | "-h" => {
+            print!("{HELP}");
+            Ok(ExitCode::SUCCESS)
+        }
+        postgres::guard::TASK => postgres::guard::run(rest),
+        unknown => bail!("there is no task `{unknown}`; `cargo xtask help` lists them"),
+    }
+}

@@ -1,0 +1,80 @@
+//! A private PostgreSQL for the length of one task.
+//!
+//! `find` chooses the binaries, `cluster` turns them into a running server in a private directory, and `guard` is the
+//! process that owns both: it lives exactly as long as the pipe to this task, so that Ctrl-C, a failure or even
+//! SIGKILL leaves neither a server nor a directory behind.
+
+pub(crate) mod cluster;
+pub(crate) mod find;
+pub(crate) mod guard;
+mod npm;
+mod user;
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context as _, Result};
+
+use self::find::Found;
+use self::guard::Guarded;
+use crate::process::{self, say};
+
+/// Where tests and benchmarks look for the server's address.
+pub(crate) const URL: &str = "PILOTHOUSE_TEST_POSTGRES_URL";
+/// Where the benchmark looks for `pgbench`.
+const PGBENCH: &str = "PILOTHOUSE_BENCH_PGBENCH";
+
+/// Whether the server syncs to disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(crate) enum Durability {
+    /// As in production: whatever measures or survives crashes needs this.
+    Real,
+    /// Faster, and as good for tests that neither measure nor pull the plug.
+    None,
+}
+
+/// A server that a task may lend to the commands it runs.
+pub(crate) struct Server {
+    url: String,
+    pgbench: Option<PathBuf>,
+    guarded: Option<Guarded>,
+}
+
+impl Server {
+    pub(crate) fn start(durability: Durability) -> Result<Self> {
+        let binaries = match find::find()? {
+            Found::Url(url) => {
+                say(&format!("xtask: PostgreSQL from {URL}, used as it is"));
+                return Ok(Server { url, pgbench: process::on_path("pgbench"), guarded: None });
+            }
+            Found::Binaries(binaries) => binaries,
+        };
+        let syncs = match durability {
+            Durability::Real => "fsync=on",
+            Durability::None => "fsync=off, because these tests neither measure nor crash the server",
+        };
+        let guarded = Guarded::start(&cluster::Plan { binaries, durability }).context("PostgreSQL did not start")?;
+        let facts = guarded.facts();
+        say(&format!("xtask: {} from {} on {}, {syncs}", facts.version, facts.origin, facts.address));
+        let beside = facts.bin.join("pgbench");
+        let pgbench = if process::is_executable(&beside) { Some(beside) } else { process::on_path("pgbench") };
+        Ok(Server { url: facts.url.clone(), pgbench, guarded: Some(guarded) })
+    }
+
+    /// Tells a command where the server is.
+    pub(crate) fn lend<'c>(&self, command: &'c mut Command) -> &'c mut Command {
+        command.env(URL, &self.url);
+        if let Some(pgbench) = &self.pgbench {
+            command.env(PGBENCH, pgbench);
+        }
+        command
+    }
+
+    /// Stops the server and proves that nothing of it is left.
+    pub(crate) fn stop(self) -> Result<()> {
+        match self.guarded {
+            Some(guarded) => guarded.stop(),
+            None => Ok(()),
+        }
+    }
+}

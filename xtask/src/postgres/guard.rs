@@ -1,0 +1,100 @@
+//! The process between a task and its cluster.
+//!
+//! A task that is killed cannot clean up, so it never owns the server. It starts a guard, which starts the server,
+//! says one line about it, and reads from a pipe that the task never writes to. However the task ends, the pipe
+//! closes, and the guard stops the server and removes its directory.
+
+use std::io::{BufRead as _, BufReader, Read, Write as _};
+use std::os::unix::process::CommandExt as _;
+use std::process::{Child, ChildStdin, Command, ExitCode, Stdio};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use serde::{Deserialize, Serialize};
+
+use super::cluster::{Cluster, Facts, Plan};
+
+pub(crate) const TASK: &str = "guard-postgres";
+
+#[derive(Serialize, Deserialize)]
+enum Report {
+    Ready(Facts),
+    Failed(String),
+}
+
+/// The task's end of the arrangement.
+pub(crate) struct Guarded {
+    guard: Child,
+    pipe: Option<ChildStdin>,
+    facts: Facts,
+}
+
+impl Guarded {
+    pub(crate) fn start(plan: &Plan) -> Result<Guarded> {
+        let mut guard = Command::new(std::env::current_exe()?)
+            .args([TASK, &serde_json::to_string(plan)?])
+            // Ctrl-C reaches the terminal's whole group; the guard must outlive it.
+            .process_group(0)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let pipe = guard.stdin.take();
+        let mut line = String::new();
+        BufReader::new(guard.stdout.take().context("the guard has no stdout")?).read_line(&mut line)?;
+        match serde_json::from_str(&line).context("the guard ended without a word")? {
+            Report::Ready(facts) => Ok(Guarded { guard, pipe, facts }),
+            Report::Failed(reason) => {
+                guard.wait()?;
+                bail!(reason)
+            }
+        }
+    }
+
+    pub(crate) fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    pub(crate) fn stop(mut self) -> Result<()> {
+        drop(self.pipe.take());
+        let status = self.guard.wait()?;
+        ensure!(status.success(), "PostgreSQL (process {}) did not stop cleanly", self.facts.pid);
+        let directory = &self.facts.directory;
+        ensure!(!directory.exists(), "{} is still there", directory.display());
+        Ok(())
+    }
+}
+
+impl Drop for Guarded {
+    fn drop(&mut self) {
+        drop(self.pipe.take());
+        let _ = self.guard.wait();
+    }
+}
+
+/// The guard's whole life.
+pub(crate) fn run(arguments: &[String]) -> Result<ExitCode> {
+    let [plan] = arguments else { bail!("{TASK} is started by other tasks") };
+    let plan: Plan = serde_json::from_str(plan)?;
+    match Cluster::start(&plan) {
+        Ok(cluster) => {
+            report(&Report::Ready(cluster.facts.clone()))?;
+            wait_for_the_end(&mut std::io::stdin());
+            cluster.stop()?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(error) => {
+            report(&Report::Failed(format!("{error:#}")))?;
+            Ok(ExitCode::FAILURE)
+        }
+    }
+}
+
+/// A task that is gone cannot read the report, which is no reason to leave its server behind.
+fn report(report: &Report) -> Result<()> {
+    let line = serde_json::to_string(report)?;
+    let _ = writeln!(std::io::stdout(), "{line}");
+    Ok(())
+}
+
+fn wait_for_the_end(pipe: &mut impl Read) {
+    let _ = std::io::copy(pipe, &mut std::io::sink());
+}
