@@ -1,0 +1,446 @@
+//! What a supervisor asks of the kernel to keep a tree of processes together and to end all of it.
+//!
+//! Every function here is for a process with one thread that has just started, before any async runtime. The rules
+//! (limits, deadlines, the protocol) are in `engines`; here are only the calls, each with the reason why it is safe.
+#![expect(
+    unsafe_code,
+    reason = "namespaces, signal handlers and the moment between fork and exec have no safe interface"
+)]
+
+use rustix::process::{Pid, Signal, WaitOptions};
+use std::ffi::OsString;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::time::Duration;
+
+use crate::process::Status;
+
+/// How surely a tree can be ended, strongest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Containment {
+    /// The kernel ends the whole namespace with its first process, whatever the tree did to escape.
+    PidNamespace,
+    /// Every orphan of the tree comes back to the supervisor, which finds and ends it.
+    Subreaper,
+    /// Only what stayed in its process group is found.
+    ProcessGroup,
+}
+
+impl Containment {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::PidNamespace => "pid_namespace",
+            Self::Subreaper => "subreaper",
+            Self::ProcessGroup => "process_group",
+        }
+    }
+}
+
+/// Closes every file but stdin, stdout and stderr.
+pub fn close_inherited_files() {
+    #[cfg(target_os = "linux")]
+    // SAFETY: called first in `main`, so no value of this process owns a descriptor above 2 yet.
+    let closed = unsafe { libc::syscall(libc::SYS_close_range, 3u32, u32::MAX, 0u32) } == 0;
+    #[cfg(not(target_os = "linux"))]
+    let closed = false;
+    if !closed {
+        let last = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(1024).min(65_536);
+        for fd in 3..i32::try_from(last).unwrap_or(1024) {
+            // SAFETY: as above; closing a number that is not open is only an error code.
+            unsafe { libc::close(fd) };
+        }
+    }
+}
+
+/// Takes a session of its own, makes new files private and writes no core files.
+pub fn settle() -> io::Result<()> {
+    // Whoever started us may already have done this; then we are the leader and it is refused.
+    let _ = rustix::process::setsid();
+    rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
+    let none = rustix::process::Rlimit { current: Some(0), maximum: Some(0) };
+    rustix::process::setrlimit(rustix::process::Resource::Core, none)?;
+    Ok(())
+}
+
+/// From now on neither this process nor its children gain rights by running a set-uid program.
+pub fn give_up_new_privileges() -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    rustix::thread::set_no_new_privs(true)?;
+    Ok(())
+}
+
+/// Keeps processes of the same user from reading this one's memory, and with it its nonce.
+pub fn hide_memory() -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)?;
+    Ok(())
+}
+
+/// Arranges the strongest containment there is for the next child. `strongest` false leaves namespaces alone.
+pub fn contain_next_child(strongest: bool) -> io::Result<Containment> {
+    #[cfg(target_os = "linux")]
+    {
+        rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
+        if strongest && enter_namespaces()? {
+            return Ok(Containment::PidNamespace);
+        }
+        Ok(Containment::Subreaper)
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = strongest;
+        Ok(Containment::ProcessGroup)
+    }
+}
+
+/// Makes the next child the first process of a namespace; `false` where this process may not.
+#[cfg(target_os = "linux")]
+fn enter_namespaces() -> io::Result<bool> {
+    use rustix::thread::{UnshareFlags, unshare_unsafe};
+    let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    // SAFETY: no descriptor table is unshared, and there is one thread only.
+    if unsafe { unshare_unsafe(UnshareFlags::NEWPID) }.is_ok() {
+        return Ok(true);
+    }
+    // SAFETY: as above. The call takes both namespaces or none, so a refusal leaves us as we were.
+    if unsafe { unshare_unsafe(UnshareFlags::NEWUSER | UnshareFlags::NEWPID) }.is_err() {
+        return Ok(false);
+    }
+    // The child keeps its own uid and gid; everybody else's are shown as nobody's.
+    std::fs::write("/proc/self/setgroups", "deny")?;
+    std::fs::write("/proc/self/uid_map", format!("{uid} {uid} 1"))?;
+    std::fs::write("/proc/self/gid_map", format!("{gid} {gid} 1"))?;
+    Ok(true)
+}
+
+/// A child of a supervisor.
+#[derive(Debug)]
+pub struct Spawn {
+    /// A path; nothing is looked up.
+    pub program: PathBuf,
+    /// All arguments, the zeroth included.
+    pub argv: Vec<OsString>,
+    /// All of its environment; `None` hands on this process's own.
+    pub env: Option<Vec<(OsString, OsString)>>,
+    pub cwd: Option<PathBuf>,
+    /// `None` is an empty stdin, and this process's own stdout and stderr.
+    pub stdin: Option<OwnedFd>,
+    pub stdout: Option<OwnedFd>,
+    pub stderr: Option<OwnedFd>,
+    /// Whether it is killed when this process ends, and sees a `/proc` of its own namespace.
+    pub first_of_namespace: bool,
+}
+
+/// Starts a child in a session of its own.
+pub fn spawn(spawn: Spawn) -> io::Result<Pid> {
+    let mut command = std::process::Command::new(&spawn.program);
+    let mut argv = spawn.argv.into_iter();
+    if let Some(arg0) = argv.next() {
+        command.arg0(arg0);
+    }
+    command.args(argv);
+    if let Some(env) = spawn.env {
+        command.env_clear().envs(env);
+    }
+    if let Some(cwd) = &spawn.cwd {
+        command.current_dir(cwd);
+    }
+    command.stdin(spawn.stdin.map_or_else(Stdio::null, Stdio::from));
+    command.stdout(spawn.stdout.map_or_else(Stdio::inherit, Stdio::from));
+    command.stderr(spawn.stderr.map_or_else(Stdio::inherit, Stdio::from));
+    let first = spawn.first_of_namespace;
+    // SAFETY: the closure only makes system calls on constants and memory of its own; it allocates nothing and takes no
+    // lock, so it may run between fork and exec.
+    unsafe {
+        command.pre_exec(move || {
+            rustix::process::setsid()?;
+            if first {
+                prepare_first_process()?;
+            }
+            Ok(())
+        });
+    }
+    let child = command.spawn()?;
+    pid(child.id())
+}
+
+/// Runs in the first process of a namespace, before it becomes its program.
+fn prepare_first_process() -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
+        use rustix::thread::{UnshareFlags, unshare_unsafe};
+        // Its parent has one thread, so "parent" means the process and not a thread that may end earlier.
+        rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+        // A /proc of this namespace keeps the environment of every other process out of sight. Where the system does
+        // not allow it the old one stays; without our own mount namespace we would cover everybody's.
+        // SAFETY: no descriptor table is unshared.
+        let own_mounts = unsafe { unshare_unsafe(UnshareFlags::NEWNS) }.is_ok()
+            && mount_change(c"/", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC).is_ok();
+        if own_mounts {
+            let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+            let _ = mount(c"proc", c"/proc", c"proc", flags, None);
+        }
+    }
+    Ok(())
+}
+
+/// Gives a child a session of its own.
+pub(crate) fn in_own_session(command: &mut tokio::process::Command) {
+    // SAFETY: the closure makes one system call and nothing else.
+    unsafe {
+        command.pre_exec(|| {
+            rustix::process::setsid()?;
+            Ok(())
+        });
+    }
+}
+
+/// The next child that has ended, without waiting; `None` when there is none now.
+pub fn reap() -> Option<(Pid, Status)> {
+    reap_with(WaitOptions::NOHANG)
+}
+
+/// The next child that ends; `None` when there is no child left.
+pub fn wait_for_any() -> Option<(Pid, Status)> {
+    reap_with(WaitOptions::empty())
+}
+
+fn reap_with(options: WaitOptions) -> Option<(Pid, Status)> {
+    loop {
+        match rustix::process::waitpid(None, options) {
+            Ok(Some((pid, status))) => {
+                let ended =
+                    status.exit_status().map(Status::Exited).or(status.terminating_signal().map(Status::Signaled));
+                if let Some(ended) = ended {
+                    return Some((pid, ended));
+                }
+            }
+            Err(rustix::io::Errno::INTR) => {}
+            Ok(None) | Err(_) => return None,
+        }
+    }
+}
+
+/// Sends a signal to one process; that it is gone already is fine.
+pub fn signal(pid: Pid, signal: Signal) {
+    let _ = rustix::process::kill_process(pid, signal);
+}
+
+/// Sends a signal to a process group; that it is gone already is fine.
+pub fn signal_group(leader: Pid, signal: Signal) {
+    let _ = rustix::process::kill_process_group(leader, signal);
+}
+
+/// All living processes below this one, as far as the system can tell.
+pub fn descendants() -> Vec<Pid> {
+    let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
+    let mut parents = Vec::new();
+    for entry in entries.flatten() {
+        let Some(id) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else { continue };
+        let Ok(stat) = std::fs::read(entry.path().join("stat")) else { continue };
+        // The name in parentheses may hold anything, so fields are counted from its end.
+        let Some(end) = stat.iter().rposition(|&b| b == b')') else { continue };
+        let text = String::from_utf8_lossy(&stat[end + 1..]);
+        let mut fields = text.split_ascii_whitespace();
+        let (Some(state), Some(parent)) = (fields.next(), fields.next()) else { continue };
+        if let (false, Ok(parent)) = (matches!(state, "Z" | "X"), parent.parse::<i32>()) {
+            parents.push((id, parent));
+        }
+    }
+    let mut found = vec![rustix::process::getpid().as_raw_nonzero().get()];
+    let mut next = 0;
+    while next < found.len() {
+        let parent = found[next];
+        found.extend(parents.iter().filter(|&&(_, p)| p == parent).map(|&(id, _)| id));
+        next += 1;
+    }
+    found.into_iter().skip(1).filter_map(Pid::from_raw).collect()
+}
+
+/// Kills everything below this process until nothing is left, for at most `patience`. `group` is a process group to
+/// kill as well, where descendants cannot be listed. `false` when something was still alive at the end.
+pub fn kill_descendants(group: Option<Pid>, patience: Duration) -> bool {
+    let started = std::time::Instant::now();
+    loop {
+        if let Some(group) = group {
+            signal_group(group, Signal::KILL);
+        }
+        // Stopped first, so that what forks faster than we look is caught standing still.
+        let found = descendants();
+        found.iter().for_each(|&pid| signal(pid, Signal::STOP));
+        let found = descendants();
+        found.iter().for_each(|&pid| signal(pid, Signal::KILL));
+        while reap().is_some() {}
+        if found.is_empty() {
+            return true;
+        }
+        if started.elapsed() > patience {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// What signals have asked for since they were last looked at.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Caught {
+    pub terminate: bool,
+    pub child: bool,
+}
+
+/// Turns SIGTERM, SIGINT, SIGHUP and SIGCHLD into a readable descriptor.
+#[derive(Debug)]
+pub struct Signals {
+    reader: OwnedFd,
+}
+
+static SIGNAL_PIPE: AtomicI32 = AtomicI32::new(-1);
+
+impl Signals {
+    pub fn install() -> io::Result<Self> {
+        use rustix::io::{FdFlags, fcntl_setfd};
+        use std::os::fd::IntoRawFd;
+        let (reader, writer) = rustix::pipe::pipe()?;
+        for end in [&reader, &writer] {
+            fcntl_setfd(end, FdFlags::CLOEXEC)?;
+            set_nonblocking(end)?;
+        }
+        // The writer stays open as long as the process: a handler may run at any moment.
+        SIGNAL_PIPE.store(writer.into_raw_fd(), Ordering::SeqCst);
+        for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGCHLD] {
+            install_handler(signal, note_signal)?;
+        }
+        Ok(Self { reader })
+    }
+
+    /// What was caught since the last call.
+    pub fn take(&self) -> Caught {
+        let mut caught = Caught::default();
+        let mut buffer = [0u8; 64];
+        while let Ok(n) = rustix::io::read(&self.reader, &mut buffer) {
+            for &byte in &buffer[..n] {
+                match i32::from(byte) {
+                    libc::SIGCHLD => caught.child = true,
+                    _ => caught.terminate = true,
+                }
+            }
+            if n < buffer.len() {
+                break;
+            }
+        }
+        caught
+    }
+}
+
+impl AsFd for Signals {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.reader.as_fd()
+    }
+}
+
+extern "C" fn note_signal(signal: libc::c_int) {
+    let fd = SIGNAL_PIPE.load(Ordering::SeqCst);
+    let byte = u8::try_from(signal).unwrap_or(0);
+    // SAFETY: write(2) may be called in a handler; the byte lives on this stack. A full pipe already says enough.
+    unsafe { libc::write(fd, std::ptr::from_ref(&byte).cast(), 1) };
+}
+
+/// In the first process of a namespace: hands SIGTERM on to every other process in it.
+pub fn pass_on_termination() -> io::Result<()> {
+    install_handler(libc::SIGTERM, terminate_namespace)
+}
+
+extern "C" fn terminate_namespace(_: libc::c_int) {
+    // SAFETY: getpid(2) and kill(2) may be called in a handler. -1 means everybody, which is the namespace only as long
+    // as we are its first process.
+    unsafe {
+        if libc::getpid() == 1 {
+            libc::kill(-1, libc::SIGTERM);
+        }
+    }
+}
+
+/// Whether this is the first process of a namespace.
+pub fn is_first_process() -> bool {
+    rustix::process::getpid().as_raw_nonzero().get() == 1
+}
+
+fn install_handler(signal: libc::c_int, handler: extern "C" fn(libc::c_int)) -> io::Result<()> {
+    // SAFETY: a zeroed sigaction is a valid one, the handlers above use only what may be used in a handler.
+    let result = unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = handler as *const () as libc::sighandler_t;
+        action.sa_flags = libc::SA_RESTART;
+        libc::sigemptyset(&raw mut action.sa_mask);
+        libc::sigaction(signal, &raw const action, std::ptr::null_mut())
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// A pipe whose read end never waits: (read, write). Children inherit neither unless handed one.
+pub fn output_pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+    let (reader, writer) = io::pipe()?;
+    let (reader, writer) = (OwnedFd::from(reader), OwnedFd::from(writer));
+    set_nonblocking(&reader)?;
+    Ok((reader, writer))
+}
+
+/// Makes reads and writes of a descriptor return at once.
+pub fn set_nonblocking(fd: impl AsFd) -> io::Result<()> {
+    use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+    let flags = fcntl_getfl(&fd)?;
+    fcntl_setfl(&fd, flags | OFlags::NONBLOCK)?;
+    Ok(())
+}
+
+/// Takes over the descriptor that this process was given as stdin.
+pub fn take_stdin() -> io::Result<File> {
+    Ok(File::from(rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?))
+}
+
+/// Points stdin and stdout at nothing, so that whoever reads our stdout sees its end.
+pub fn detach_stdio() -> io::Result<()> {
+    let null = File::options().read(true).write(true).open("/dev/null")?;
+    rustix::stdio::dup2_stdin(&null)?;
+    rustix::stdio::dup2_stdout(&null)?;
+    Ok(())
+}
+
+/// The uid at the other end of a connection; `None` where the system does not tell.
+pub fn peer_uid(socket: impl AsFd) -> Option<u32> {
+    #[cfg(target_os = "linux")]
+    {
+        rustix::net::sockopt::socket_peercred(socket).ok().map(|peer| peer.uid.as_raw())
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = socket;
+        None
+    }
+}
+
+/// Waits until one of the descriptors has something to say or the time is up; tells for each whether it has.
+pub fn wait_readable(fds: &[BorrowedFd<'_>], timeout: Duration) -> Vec<bool> {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let mut polled: Vec<PollFd<'_>> = fds.iter().map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN)).collect();
+    let timeout = Timespec {
+        tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: i64::from(timeout.subsec_nanos()),
+    };
+    // An interruption is a signal, and signals have a descriptor of their own: the next round sees it.
+    match poll(&mut polled, Some(&timeout)) {
+        Ok(_) => polled.iter().map(|fd| !fd.revents().is_empty()).collect(),
+        Err(_) => vec![false; fds.len()],
+    }
+}
+
+fn pid(id: u32) -> io::Result<Pid> {
+    i32::try_from(id).ok().and_then(Pid::from_raw).ok_or_else(|| io::Error::other("the child has no process id"))
+}

@@ -1,0 +1,55 @@
+//! Randomness from the kernel, for ids, references and secrets alike.
+
+const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+
+/// `N` random bytes.
+pub fn bytes<const N: usize>() -> [u8; N] {
+    let mut out = [0; N];
+    getrandom::fill(&mut out).expect("a running kernel has randomness");
+    out
+}
+
+/// A random number.
+pub fn u64() -> u64 {
+    u64::from_ne_bytes(bytes())
+}
+
+/// `n` random characters of `0-9A-Za-z`, each of them equally likely.
+pub fn base62(n: usize) -> String {
+    let mut out = String::with_capacity(n);
+    while out.len() < n {
+        for byte in bytes::<32>() {
+            // Bytes from 248 on would make the first eight characters likelier than the rest.
+            if byte < 248 && out.len() < n {
+                out.push(char::from(BASE62[usize::from(byte) % 62]));
+            }
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base62_has_the_length_asked_for_and_only_its_alphabet() {
+        for n in [0, 1, 22, 43, 1000] {
+            let text = base62(n);
+            assert_eq!(text.len(), n);
+            assert!(text.bytes().all(|b| b.is_ascii_alphanumeric()));
+        }
+    }
+
+    #[test]
+    fn every_character_of_base62_occurs() {
+        let text = base62(20_000);
+        assert!(BASE62.iter().all(|&b| text.contains(char::from(b))));
+    }
+
+    #[test]
+    fn two_draws_differ() {
+        assert_ne!(bytes::<32>(), bytes::<32>());
+        assert_ne!(u64(), u64());
+    }
+}

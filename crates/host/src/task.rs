@@ -1,0 +1,61 @@
+//! The one helper around `tokio::spawn`. A spawned task may be lost at any moment: what must happen is stored first.
+
+use std::future::Future;
+use tokio::task::JoinHandle;
+
+/// Runs a future on its own and logs under `name` when it panics.
+pub fn spawn<F>(name: &'static str, future: F) -> JoinHandle<F::Output>
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    tokio::spawn(async move {
+        let guard = PanicGuard { name };
+        let output = future.await;
+        drop(guard);
+        output
+    })
+}
+
+/// Runs blocking work on a thread made for it and logs under `name` when it panics.
+pub fn spawn_blocking<F, T>(name: &'static str, work: F) -> JoinHandle<T>
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    tokio::task::spawn_blocking(move || {
+        let guard = PanicGuard { name };
+        let output = work();
+        drop(guard);
+        output
+    })
+}
+
+struct PanicGuard {
+    name: &'static str,
+}
+
+impl Drop for PanicGuard {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            tracing::error!(task = self.name, "Task {} panicked", self.name);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_task_gives_back_its_output() {
+        assert_eq!(spawn("adder", async { 2 + 2 }).await.unwrap(), 4);
+        assert_eq!(spawn_blocking("adder", || 2 + 2).await.unwrap(), 4);
+    }
+
+    #[tokio::test]
+    async fn a_panic_stays_inside_its_task() {
+        let joined = spawn("faulty", async { panic!("on purpose") }).await;
+        assert!(joined.unwrap_err().is_panic());
+    }
+}
