@@ -9,6 +9,8 @@ mod check;
 mod pg;
 mod postgres;
 mod process;
+#[cfg(test)]
+mod structure;
 mod test;
 
 use std::process::ExitCode;
