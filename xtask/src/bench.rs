@@ -1,10 +1,10 @@
-//! `cargo xtask bench`: the store's figures, with a PostgreSQL that really syncs.
+//! `cargo xtask bench`: the store's figures.
 
 use std::process::ExitCode;
 
 use anyhow::Result;
 
-use crate::postgres::{Durability, Server};
+use crate::postgres::Server;
 use crate::process;
 
 /// The program that measures and prints; it decides what a missing `pgbench` means for its rows and its exit code.
@@ -12,7 +12,7 @@ const BENCH: &[&str] =
     &["run", "--locked", "--quiet", "--profile", "ci", "--package", "testkit", "--bin", "bench", "--"];
 
 pub(crate) fn run(arguments: &[String]) -> Result<ExitCode> {
-    let server = Server::start(Durability::Real)?;
+    let server = Server::start()?;
     let ended = process::status(server.lend(process::cargo().args(BENCH).args(arguments)));
     server.stop()?;
     Ok(process::exit_code(ended?))

@@ -26,7 +26,7 @@ Usage: cargo xtask <task>
         store figures; PostgreSQL rows need pgbench
   check [fmt] [clippy] [structure] [deny]
         format, lints, structure, licences and sources; all of them when none is named
-  pg [--no-fsync] -- COMMAND [ARGUMENTS]
+  pg -- COMMAND [ARGUMENTS]
         any command with a private PostgreSQL up and its address in PILOTHOUSE_TEST_POSTGRES_URL
 
 PostgreSQL is looked for in this order: PILOTHOUSE_TEST_POSTGRES_URL (used as it is), PATH, /usr/lib/postgresql,

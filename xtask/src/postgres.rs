@@ -24,15 +24,6 @@ pub(crate) const URL: &str = "PILOTHOUSE_TEST_POSTGRES_URL";
 /// Where the benchmark looks for `pgbench`.
 const PGBENCH: &str = "PILOTHOUSE_BENCH_PGBENCH";
 
-/// Whether the server syncs to disk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub(crate) enum Durability {
-    /// As in production: whatever measures or survives crashes needs this.
-    Real,
-    /// Faster, and as good for tests that neither measure nor pull the plug.
-    None,
-}
-
 /// A server that a task may lend to the commands it runs.
 pub(crate) struct Server {
     url: String,
@@ -41,7 +32,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    pub(crate) fn start(durability: Durability) -> Result<Self> {
+    pub(crate) fn start() -> Result<Self> {
         let binaries = match find::find()? {
             Found::Url(url) => {
                 say(&format!("xtask: PostgreSQL from {URL}, used as it is"));
@@ -49,13 +40,9 @@ impl Server {
             }
             Found::Binaries(binaries) => binaries,
         };
-        let syncs = match durability {
-            Durability::Real => "fsync=on",
-            Durability::None => "fsync=off, because these tests neither measure nor crash the server",
-        };
-        let guarded = Guarded::start(&cluster::Plan { binaries, durability }).context("PostgreSQL did not start")?;
+        let guarded = Guarded::start(&binaries).context("PostgreSQL did not start")?;
         let facts = guarded.facts();
-        say(&format!("xtask: {} from {} on {}, {syncs}", facts.version, facts.origin, facts.address));
+        say(&format!("xtask: {} from {} on {}", facts.version, facts.origin, facts.address));
         let beside = facts.bin.join("pgbench");
         let pgbench = if process::is_executable(&beside) { Some(beside) } else { process::on_path("pgbench") };
         Ok(Server { url: facts.url.clone(), pgbench, guarded: Some(guarded) })

@@ -4,10 +4,10 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
-use crate::postgres::{Durability, Server};
-use crate::process;
+use crate::postgres::Server;
+use crate::process::{self, say};
 
-/// A program that proves what no unit test can, run after the tests against a PostgreSQL that really syncs.
+/// A program that proves what no test can, run after the tests with the same server.
 struct Harness {
     name: &'static str,
     cargo: &'static [&'static str],
@@ -16,46 +16,38 @@ struct Harness {
 const HARNESSES: &[Harness] = &[];
 
 pub(crate) fn run(arguments: &[String]) -> Result<ExitCode> {
-    let code = cargo_test(arguments)?;
-    if code != 0 {
-        return Ok(ExitCode::FAILURE);
-    }
-    if !arguments.is_empty() {
-        process::say("xtask: the tests were narrowed by arguments, so the harness does not run");
-        return Ok(ExitCode::SUCCESS);
-    }
-    run_harnesses()
+    let server = Server::start()?;
+    let passed = pass(&server, arguments);
+    // A server that does not stop is a failure of its own, even after tests that passed.
+    server.stop()?;
+    Ok(if passed? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn cargo_test(arguments: &[String]) -> Result<i32> {
-    let server = Server::start(Durability::None)?;
+fn pass(server: &Server, arguments: &[String]) -> Result<bool> {
     let mut cargo = process::cargo();
     cargo.args(["test", "--locked", "--profile", "ci"]);
     if !names_a_package(arguments) {
         cargo.arg("--workspace");
     }
-    let ended = process::status(server.lend(cargo.args(arguments)));
-    server.stop()?;
-    Ok(ended?.code().unwrap_or(1))
-}
-
-fn run_harnesses() -> Result<ExitCode> {
-    if HARNESSES.is_empty() {
-        process::say("xtask: no harness is defined");
-        return Ok(ExitCode::SUCCESS);
+    if !process::status(server.lend(cargo.args(arguments)))?.success() {
+        return Ok(false);
     }
-    let server = Server::start(Durability::Real)?;
+    if !arguments.is_empty() {
+        say("xtask: arguments narrowed the tests, so the harness does not run");
+        return Ok(true);
+    }
+    if HARNESSES.is_empty() {
+        say("xtask: there is no harness yet");
+    }
     for harness in HARNESSES {
-        process::say(&format!("xtask: harness `{}`", harness.name));
+        say(&format!("xtask: harness `{}`", harness.name));
         let ended = process::status(server.lend(process::cargo().args(harness.cargo)))?;
         if !ended.success() {
-            process::say(&format!("xtask: harness `{}` failed ({ended})", harness.name));
-            server.stop()?;
-            return Ok(ExitCode::FAILURE);
+            say(&format!("xtask: harness `{}` failed ({ended})", harness.name));
+            return Ok(false);
         }
     }
-    server.stop()?;
-    Ok(ExitCode::SUCCESS)
+    Ok(true)
 }
 
 /// Whether cargo's own arguments choose packages, so that the whole workspace must not be added.

@@ -16,17 +16,11 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde::{Deserialize, Serialize};
 
 use super::find::Binaries;
+use super::npm;
 use super::user::User;
-use super::{Durability, npm};
 use crate::process::capture;
 
 const ROLE: &str = "pilothouse_test";
-
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Plan {
-    pub(crate) binaries: Binaries,
-    pub(crate) durability: Durability,
-}
 
 /// What others may know about a running cluster.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -47,13 +41,13 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
-    pub(crate) fn start(plan: &Plan) -> Result<Cluster> {
+    pub(crate) fn start(binaries: &Binaries) -> Result<Cluster> {
         let user = User::pick()?;
         let directory = PrivateDirectory::create(user)?;
-        let (bin, origin) = directory.settle(&plan.binaries)?;
+        let (bin, origin) = directory.settle(binaries)?;
         let installed = Installed { bin, user, directory: directory.path.clone() };
         let version = capture(installed.program("postgres").arg("--version"))?.trim().to_owned();
-        installed.create_cluster(plan.durability)?;
+        installed.create_cluster()?;
         let password = random_hex()?;
         installed.create_role(&password)?;
         let (server, port) = installed.serve()?;
@@ -127,7 +121,7 @@ impl Installed {
         command
     }
 
-    fn create_cluster(&self, durability: Durability) -> Result<()> {
+    fn create_cluster(&self) -> Result<()> {
         // The superuser's password is forgotten at once: nothing may come in by that door.
         let password = self.directory.join("superuser");
         self.write(&password, &random_hex()?)?;
@@ -137,13 +131,11 @@ impl Installed {
         std::fs::remove_file(password)?;
 
         let sockets = self.directory.display().to_string().replace('\'', "''");
-        let mut settings = format!(
+        // fsync stays on, because the product refuses a server without it.
+        let settings = format!(
             "listen_addresses = '127.0.0.1'\nunix_socket_directories = '{sockets}'\nmax_connections = 300\n\
              timezone = 'UTC'\nlog_timezone = 'UTC'\n"
         );
-        if durability == Durability::None {
-            settings.push_str("fsync = off\nfull_page_writes = off\n");
-        }
         let mut file = std::fs::OpenOptions::new().append(true).open(self.data().join("postgresql.conf"))?;
         Ok(file.write_all(settings.as_bytes())?)
     }

@@ -11,7 +11,8 @@ use std::process::{Child, ChildStdin, Command, ExitCode, Stdio};
 use anyhow::{Context as _, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
-use super::cluster::{Cluster, Facts, Plan};
+use super::cluster::{Cluster, Facts};
+use super::find::Binaries;
 
 pub(crate) const TASK: &str = "guard-postgres";
 
@@ -29,9 +30,9 @@ pub(crate) struct Guarded {
 }
 
 impl Guarded {
-    pub(crate) fn start(plan: &Plan) -> Result<Guarded> {
+    pub(crate) fn start(binaries: &Binaries) -> Result<Guarded> {
         let mut guard = Command::new(std::env::current_exe()?)
-            .args([TASK, &serde_json::to_string(plan)?])
+            .args([TASK, &serde_json::to_string(binaries)?])
             // Ctrl-C reaches the terminal's whole group; the guard must outlive it.
             .process_group(0)
             .stdin(Stdio::piped())
@@ -72,9 +73,9 @@ impl Drop for Guarded {
 
 /// The guard's whole life.
 pub(crate) fn run(arguments: &[String]) -> Result<ExitCode> {
-    let [plan] = arguments else { bail!("{TASK} is started by other tasks") };
-    let plan: Plan = serde_json::from_str(plan)?;
-    match Cluster::start(&plan) {
+    let [binaries] = arguments else { bail!("{TASK} is started by other tasks") };
+    let binaries: Binaries = serde_json::from_str(binaries)?;
+    match Cluster::start(&binaries) {
         Ok(cluster) => {
             report(&Report::Ready(cluster.facts.clone()))?;
             wait_for_the_end(&mut std::io::stdin());
