@@ -1,0 +1,46 @@
+//! One function per command: load, decide, commit.
+//!
+//! Every command ends here, whether it came from HTTP, the CLI, a chat message, a timer or a worker. The rules are in
+//! `domain`, the writing in `store`; what this crate adds is the loop between them, the drawing of ids, and the answers
+//! that are kept for repeats. Start at [`ledger`], then at [`runs`].
+
+pub mod clock;
+pub mod error;
+pub mod ledger;
+pub mod catalog;
+pub mod people;
+pub mod tokens;
+pub mod runs;
+pub mod gates;
+pub mod messages;
+pub mod inbound;
+
+use store::Store;
+
+pub use crate::{
+    clock::Clock,
+    error::CommandError,
+    ledger::{Cause, Changed, DedupKey},
+};
+
+/// Gives commands. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Control {
+    store: Store,
+    clock: Clock,
+}
+
+impl Control {
+    pub fn new(store: Store, clock: Clock) -> Self {
+        Self { store, clock }
+    }
+
+    /// For reads; writes go through commands.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+}
