@@ -33,10 +33,14 @@ pub(crate) fn find() -> Result<Found> {
         return Ok(Found::Url(url));
     }
     for (name, source) in SOURCES {
-        if only.as_deref().is_none_or(|only| only == *name)
-            && let Some(binaries) = source()?
-        {
-            return Ok(Found::Binaries(binaries));
+        if only.as_deref().is_some_and(|only| only != *name) {
+            continue;
+        }
+        match source() {
+            Ok(Some(binaries)) => return Ok(Found::Binaries(binaries)),
+            Ok(None) => {}
+            // A registry that does not answer is no reason to leave out what comes after it.
+            Err(error) => say(&format!("xtask: no PostgreSQL by {name}: {error:#}")),
         }
     }
     match only {
