@@ -260,8 +260,8 @@ CREATE TABLE turns (
 
 -- With a rowid, so that rows lie in the order of their age and the oldest are found without an index of their own.
 CREATE TABLE dedup (
-    scope        TEXT    NOT NULL CHECK (length(scope) <= 200),
-    key          TEXT    NOT NULL CHECK (length(key) <= 500),
+    scope        TEXT    NOT NULL CHECK (octet_length(scope) <= 200),
+    key          TEXT    NOT NULL CHECK (octet_length(key) <= 500),
     request_hash TEXT    NOT NULL,
     answer       TEXT    NOT NULL,
     commit_id    TEXT    NOT NULL,
@@ -276,9 +276,9 @@ CREATE TABLE unique_keys (
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE holds (
-    lock   TEXT NOT NULL,
-    holder TEXT NOT NULL,
-    PRIMARY KEY (lock, holder)
+    lock_name TEXT NOT NULL,
+    holder    TEXT NOT NULL,
+    PRIMARY KEY (lock_name, holder)
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE budgets (
@@ -295,13 +295,12 @@ CREATE TABLE reservations (
     PRIMARY KEY (budget, holder)
 ) STRICT, WITHOUT ROWID;
 
--- Insert-only: what was spent, once for each session and ordinal.
+-- Insert-only: what was spent, once for each session, ordinal and budget (one use is charged to several budgets).
 CREATE TABLE charges (
     session TEXT    NOT NULL,
     ordinal INTEGER NOT NULL,
     budget  TEXT    NOT NULL,
     amount  INTEGER NOT NULL,
     at      INTEGER NOT NULL,
-    PRIMARY KEY (session, ordinal)
+    PRIMARY KEY (session, ordinal, budget)
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX charges_by_budget ON charges (budget);
