@@ -22,7 +22,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("forge", &["domain", "host"]),
     ("channels", &["domain", "host"]),
     ("client", &["api", "domain", "host"]),
-    ("control", &["domain", "store"]),
+    // From host only the clock and the ids that a decision's context carries.
+    ("control", &["domain", "host", "store"]),
     ("tui", &["api", "client", "domain", "host"]),
     ("server", &["api", "control", "domain", "host", "store"]),
     ("worker", &["channels", "control", "domain", "engines", "forge", "host", "store"]),
