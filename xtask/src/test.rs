@@ -55,3 +55,6 @@ fn names_a_package(arguments: &[String]) -> bool {
     let own = arguments.iter().take_while(|argument| *argument != "--");
     own.into_iter().any(|a| a == "--package" || a.starts_with("--package=") || a.starts_with("-p"))
 }
+
+#[cfg(test)]
+mod tests;
