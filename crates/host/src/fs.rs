@@ -4,9 +4,11 @@
 
 mod beneath;
 mod lock;
+mod walk;
 
 pub use beneath::{Beneath, Entry, Kind};
 pub use lock::{Held, LockFile};
+pub use walk::{Step, age, kind_of, remove_foreign_dir, rename, walk};
 
 use crate::path::RelPath;
 use rustix::fs::Mode;
