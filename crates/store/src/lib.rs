@@ -7,6 +7,20 @@
 pub mod error;
 pub mod query;
 pub mod queue;
+pub mod stored;
+pub mod gates;
+pub mod attempts;
+pub mod runs;
+pub mod people;
+pub mod tokens;
+pub mod messages;
+pub mod catalogs;
+
+mod fairness;
+mod migrate;
+mod rules;
+mod sql;
+mod task_row;
 
 use std::path::PathBuf;
 
@@ -16,6 +30,7 @@ pub use crate::{
     error::StoreError,
     query::{EventPage, EventQuery, Loaded, Order, RowQuery, StoredEvent, StoredRow},
     queue::{Beat, Claim, Heartbeat, QueueCounts, Reaped, Retention, TaskQuery, Wake, Worked},
+    stored::{Stored, Versioned},
 };
 
 /// Where the ledger lies.

@@ -1,0 +1,111 @@
+//! Moves what was committed from the write-ahead log into the database file, beside the writer.
+//!
+//! A thread of its own does it in passing (PASSIVE), so that no commit waits for it. A writer that is never idle keeps
+//! such a checkpoint from ever starting the log over; beyond [`LOG_LIMIT`] the writer does that itself.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use rusqlite::Connection;
+
+use crate::StoreError;
+
+/// Pages in the log before the thread is woken: 4 MB.
+const WORTH_IT: u32 = 1000;
+/// Pages in the log before the writer empties it: 64 MB.
+const LOG_LIMIT: u32 = 16_384;
+/// Pages that are added before the writer tries again, when a long read was in its way.
+const TRY_AGAIN: u32 = 2_048;
+
+#[derive(Debug, Default)]
+struct Shared {
+    /// Pages in the log, as SQLite tells after each commit.
+    pages: AtomicU32,
+    stop: AtomicBool,
+}
+
+/// The writer's side.
+#[derive(Debug)]
+pub(super) struct Checkpoints {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+    next_try: u32,
+}
+
+impl Checkpoints {
+    /// Watches the writer's connection and starts the thread with a connection of its own.
+    pub(super) fn start(writer: &mut Connection, own: Connection) -> Result<Self, StoreError> {
+        let shared = Arc::new(Shared::default());
+        let watch = Arc::clone(&shared);
+        writer
+            .wal_hook(Some(move |_: &mut rusqlite::hooks::Wal, pages: std::ffi::c_int| {
+                watch.pages.store(u32::try_from(pages).unwrap_or(0), Ordering::Relaxed);
+                Ok(())
+            }))
+            .map_err(super::fault::of)?;
+        let work = Arc::clone(&shared);
+        let thread = std::thread::Builder::new()
+            .name("ledger-checkpoint".to_owned())
+            .spawn(move || {
+                while !work.stop.load(Ordering::Acquire) {
+                    std::thread::park_timeout(Duration::from_secs(1));
+                    if work.pages.load(Ordering::Relaxed) >= WORTH_IT {
+                        checkpoint(&own, "PASSIVE");
+                    }
+                }
+            })
+            .map_err(|error| StoreError::Unavailable { reason: format!("no thread for checkpoints: {error}") })?;
+        Ok(Self { shared, thread: Some(thread), next_try: LOG_LIMIT })
+    }
+
+    /// Called by the writer once the callers have their answers.
+    pub(super) fn after_commit(&mut self, writer: &Connection) {
+        let pages = self.shared.pages.load(Ordering::Relaxed);
+        if pages < WORTH_IT {
+            self.next_try = LOG_LIMIT;
+            return;
+        }
+        if pages >= self.next_try {
+            // A reader with an old snapshot must not hold the writer up: try, and try again later.
+            let waited = writer.busy_timeout(Duration::from_millis(20));
+            let emptied = checkpoint(writer, "RESTART");
+            if let Err(error) = waited.and_then(|()| writer.busy_timeout(super::open::BUSY)) {
+                tracing::warn!(%error, "The busy timeout could not be set");
+            }
+            if !emptied {
+                self.next_try = pages.saturating_add(TRY_AGAIN);
+            }
+        } else if let Some(thread) = &self.thread {
+            thread.thread().unpark();
+        }
+    }
+
+    /// Ends the thread and its connection.
+    pub(super) fn stop(&mut self) {
+        self.shared.stop.store(true, Ordering::Release);
+        if let Some(thread) = self.thread.take() {
+            thread.thread().unpark();
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Whether the whole log was moved.
+fn checkpoint(conn: &Connection, mode: &str) -> bool {
+    let moved = conn.query_row(&format!("PRAGMA wal_checkpoint({mode})"), (), |row| {
+        Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?))
+    });
+    match moved {
+        Ok((busy, log, done)) => busy == 0 && log == done,
+        Err(error) => {
+            tracing::warn!(%error, "A checkpoint failed");
+            false
+        }
+    }
+}

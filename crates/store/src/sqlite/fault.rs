@@ -1,0 +1,26 @@
+//! What an error of SQLite means for the caller.
+
+use rusqlite::{Error, ErrorCode};
+
+use crate::StoreError;
+
+/// The store's error for an error of SQLite.
+#[expect(clippy::needless_pass_by_value, reason = "what `map_err` hands over")]
+pub(super) fn of(error: Error) -> StoreError {
+    let reason = error.to_string();
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => StoreError::DiskFull,
+        Some(ErrorCode::ConstraintViolation | ErrorCode::TypeMismatch | ErrorCode::TooBig) => {
+            StoreError::Rejected { reason }
+        }
+        Some(ErrorCode::DatabaseCorrupt) => StoreError::Corrupt { table: "(file)", id: String::new(), reason },
+        Some(ErrorCode::NotADatabase) => StoreError::Unfit { reason },
+        _ => StoreError::Unavailable { reason },
+    }
+}
+
+/// Whether the file can no longer be trusted to keep what it is given. What the kernel dropped after a failed sync is
+/// not written by a later one that succeeds, so nothing may be accepted until the file was opened anew.
+pub(super) fn is_fatal(error: &Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::SystemIoFailure | ErrorCode::DatabaseCorrupt))
+}

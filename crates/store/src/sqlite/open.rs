@@ -1,0 +1,171 @@
+//! Opens the file: refuses what cannot keep the promises, takes the lock, sets the connections up, migrates.
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use host::fs::{Held, LockFile};
+use rusqlite::{Connection, OpenFlags};
+
+use crate::{
+    StoreError,
+    migrate,
+    queue::Wake,
+    sqlite::{
+        Inner, SqliteStore,
+        checkpoint::Checkpoints,
+        fault,
+        read::Readers,
+        writer::{Ledger, Writer},
+    },
+};
+
+/// Older releases can corrupt a database in WAL mode when two connections write and checkpoint at once.
+const OLDEST_SQLITE: i32 = 3_051_003;
+/// `PLTH`: tells our files from others'.
+const APPLICATION_ID: i64 = 0x504c_5448;
+pub(super) const BUSY: Duration = Duration::from_secs(5);
+
+pub(super) fn open(path: &Path) -> Result<SqliteStore, StoreError> {
+    if rusqlite::version_number() < OLDEST_SQLITE {
+        let reason = format!("SQLite {} is older than 3.51.3, which keeps its log safe", rusqlite::version());
+        return Err(StoreError::Unfit { reason });
+    }
+    let lock = lock(path)?;
+    // Made by us first, so that nobody else can read what is in it; SQLite gives its other files the same mode.
+    let file = host::fs::open_append(path).map_err(|error| unfit(path, &error))?;
+    refuse_network_filesystem(path, &file)?;
+    drop(file);
+
+    let mut conn = connect(path, 64 * 1024)?;
+    let epoch = prepare(&mut conn)?;
+    let fences = conn
+        .query_row("SELECT value FROM counters WHERE name = 'fences'", (), |row| row.get(0))
+        .map_err(fault::of)?;
+    let checkpoints = Checkpoints::start(&mut conn, connect(path, 1024)?)?;
+    let wake = Wake::default();
+    let ledger = Ledger { conn, fences, ready: 0, events: false, fatal: None };
+    let writer = Writer::start(ledger, checkpoints, wake.clone(), lock)?;
+    let readers = Readers::new(path);
+    Ok(SqliteStore { inner: Arc::new(Inner { writer, readers, wake, epoch, path: path.to_owned() }) })
+}
+
+/// A connection with every setting that durability and safety rest on, verified.
+pub(super) fn connect(path: &Path, cache_kib: u32) -> Result<Connection, StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let conn = Connection::open_with_flags(path, flags).map_err(fault::of)?;
+    conn.set_prepared_statement_cache_capacity(256);
+    conn.busy_timeout(BUSY).map_err(fault::of)?;
+    let mode: String =
+        conn.query_row("PRAGMA journal_mode = WAL", (), |row| row.get(0)).map_err(fault::of)?;
+    conn.execute_batch(&format!(
+        "PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF;
+         PRAGMA cell_size_check = ON; PRAGMA mmap_size = 0; PRAGMA temp_store = MEMORY;
+         PRAGMA wal_autocheckpoint = 0; PRAGMA cache_size = -{cache_kib};"
+    ))
+    .map_err(fault::of)?;
+    let synchronous: i64 = conn.query_row("PRAGMA synchronous", (), |row| row.get(0)).map_err(fault::of)?;
+    if mode != "wal" || synchronous != 2 {
+        let reason = format!("journal_mode is {mode} and synchronous {synchronous}, not wal and 2");
+        return Err(StoreError::Unfit { reason });
+    }
+    Ok(conn)
+}
+
+/// A connection that cannot write.
+pub(super) fn connect_reader(path: &Path) -> Result<Connection, StoreError> {
+    let conn = connect(path, 8 * 1024)?;
+    conn.execute_batch("PRAGMA query_only = ON").map_err(fault::of)?;
+    Ok(conn)
+}
+
+fn lock(path: &Path) -> Result<LockFile, StoreError> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".lock");
+    let mut lock = LockFile::acquire(Path::new(&name)).map_err(|held| match held {
+        Held::ByAnother { .. } => StoreError::InUse { path: path.display().to_string() },
+        Held::Io { .. } => unfit(path, &held),
+    })?;
+    // Only for the message that others get.
+    let _ = lock.describe(&format!("pid {}", std::process::id()));
+    Ok(lock)
+}
+
+/// Locks and shared memory of a network filesystem do not keep two machines apart.
+#[cfg(target_os = "linux")]
+fn refuse_network_filesystem(path: &Path, file: &std::fs::File) -> Result<(), StoreError> {
+    const NETWORKED: [(u32, &str); 11] = [
+        (0x6969, "NFS"),
+        (0x517b, "SMB"),
+        (0xff53_4d42, "CIFS"),
+        (0xfe53_4d42, "SMB2"),
+        (0x0102_1997, "9p"),
+        (0x6573_5546, "FUSE"),
+        (0x00c3_6400, "Ceph"),
+        (0x5346_414f, "AFS"),
+        (0x0bd0_0bd0, "Lustre"),
+        (0x7461_636f, "OCFS2"),
+        (0x0116_1970, "GFS2"),
+    ];
+    let stat = rustix::fs::fstatfs(file).map_err(|error| unfit(path, &error))?;
+    // The width and sign of the field differ between architectures; the number is 32 bits everywhere.
+    let magic = u32::try_from(i128::from(stat.f_type) & 0xffff_ffff).unwrap_or(0);
+    match NETWORKED.iter().find(|(networked, _)| *networked == magic) {
+        Some((_, name)) => Err(StoreError::Unfit {
+            reason: format!("{} lies on {name}; the ledger needs a local filesystem", path.display()),
+        }),
+        None => Ok(()),
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn refuse_network_filesystem(_: &Path, _: &std::fs::File) -> Result<(), StoreError> {
+    Ok(())
+}
+
+/// Recognises the file as ours, or as new, and migrates it. Gives back the epoch.
+fn prepare(conn: &mut Connection) -> Result<String, StoreError> {
+    let id: i64 = conn.query_row("PRAGMA application_id", (), |row| row.get(0)).map_err(fault::of)?;
+    let tables: i64 =
+        conn.query_row("SELECT count(*) FROM sqlite_schema", (), |row| row.get(0)).map_err(fault::of)?;
+    let is_new = id == 0 && tables == 0;
+    if !is_new && id != APPLICATION_ID {
+        return Err(StoreError::Unfit { reason: "the file is another program's database".to_owned() });
+    }
+    let found = if is_new { 0 } else { meta_number(conn, "schema_version")? };
+    for migration in migrate::pending(found)? {
+        let tx = conn.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).map_err(fault::of)?;
+        tx.execute_batch(migration.sqlite).map_err(fault::of)?;
+        if migration.version == 1 {
+            tx.execute_batch(&format!("PRAGMA application_id = {APPLICATION_ID}")).map_err(fault::of)?;
+            set_meta(&tx, "epoch", &host::random::base62(12)).map_err(fault::of)?;
+        }
+        set_meta(&tx, "schema_version", &migration.version.to_string()).map_err(fault::of)?;
+        tx.commit().map_err(fault::of)?;
+    }
+    conn.query_row("SELECT value FROM meta WHERE key = 'epoch'", (), |row| row.get(0)).map_err(fault::of)
+}
+
+fn meta_number(conn: &Connection, key: &str) -> Result<i64, StoreError> {
+    let value: String =
+        conn.query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| row.get(0)).map_err(fault::of)?;
+    value.parse().map_err(|_| StoreError::Corrupt {
+        table: "meta",
+        id: key.to_owned(),
+        reason: format!("column value holds {value}, not a number"),
+    })
+}
+
+pub(super) fn set_meta(conn: &Connection, key: &str, value: &str) -> Result<(), rusqlite::Error> {
+    conn.execute(
+        "INSERT INTO meta (key, value) VALUES (?1, ?2) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+        [key, value],
+    )
+    .map(|_| ())
+}
+
+fn unfit(path: &Path, error: &dyn std::error::Error) -> StoreError {
+    let mut reason = format!("{}: {error}", path.display());
+    if let Some(source) = error.source() {
+        reason.push_str(&format!(": {source}"));
+    }
+    StoreError::Unfit { reason }
+}

@@ -1,0 +1,315 @@
+//! The one thread that writes, and its group commit.
+//!
+//! It takes what queued up while the last COMMIT was on its way to the disk, at most [`GROUP`] jobs, puts them into one
+//! transaction, and answers all of them once that is durable. A job that is refused leaves nothing behind: a savepoint
+//! around each keeps the others.
+
+use std::{
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, Ordering},
+        mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
+    },
+    thread::JoinHandle,
+};
+
+use rusqlite::Connection;
+use tokio::sync::oneshot;
+
+use crate::{
+    StoreError,
+    queue::Wake,
+    sqlite::{checkpoint::Checkpoints, fault},
+};
+
+/// Jobs that may wait; one more is refused.
+const QUEUE: usize = 4096;
+/// Jobs that share one transaction.
+const GROUP: usize = 256;
+
+/// What a job is given: the connection, inside a transaction.
+pub(super) struct Ledger {
+    pub(super) conn: Connection,
+    /// The last fence that was given. Only this thread gives any.
+    pub(super) fences: i64,
+    /// Whether the transaction made tasks ready and stored events, so that whoever waits is woken after it.
+    pub(super) ready: u32,
+    pub(super) events: bool,
+    /// Set by a job that found the file failing.
+    pub(super) fatal: Option<rusqlite::Error>,
+}
+
+/// What a job came to.
+pub(super) struct Done<T> {
+    value: T,
+    /// Whether its changes stay.
+    keep: bool,
+}
+
+impl<T> Done<T> {
+    pub(super) fn keep(value: T) -> Self {
+        Self { value, keep: true }
+    }
+
+    /// Whatever the job wrote is taken back.
+    pub(super) fn undo(value: T) -> Self {
+        Self { value, keep: false }
+    }
+}
+
+trait Job: Send {
+    /// Does the work; whether its changes stay.
+    fn run(&mut self, ledger: &mut Ledger) -> bool;
+
+    /// Answers the caller: with the result when the transaction was committed.
+    fn answer(self: Box<Self>, outcome: &Result<(), StoreError>);
+}
+
+struct Call<T, F> {
+    work: Option<F>,
+    result: Option<Result<T, StoreError>>,
+    reply: oneshot::Sender<Result<T, StoreError>>,
+}
+
+impl<T, F> Job for Call<T, F>
+where
+    T: Send,
+    F: FnOnce(&mut Ledger) -> Result<Done<T>, rusqlite::Error> + Send,
+{
+    fn run(&mut self, ledger: &mut Ledger) -> bool {
+        let Some(work) = self.work.take() else { return false };
+        match work(ledger) {
+            Ok(done) => {
+                self.result = Some(Ok(done.value));
+                done.keep
+            }
+            Err(error) => {
+                if fault::is_fatal(&error) {
+                    let reason = Some(error.to_string());
+                    ledger.fatal = error.sqlite_error().map(|code| rusqlite::Error::SqliteFailure(*code, reason));
+                }
+                self.result = Some(Err(fault::of(error)));
+                false
+            }
+        }
+    }
+
+    fn answer(self: Box<Self>, outcome: &Result<(), StoreError>) {
+        let result = match (outcome, self.result) {
+            // What the job itself ran into says more than that the transaction failed.
+            (_, Some(Err(error))) => Err(error),
+            (Ok(()), Some(result)) => result,
+            (Ok(()), None) => Err(StoreError::Unavailable { reason: "the writer did not run the job".to_owned() }),
+            (Err(error), _) => Err(error.clone()),
+        };
+        // A caller that no longer waits has lost interest, not the commit.
+        let _ = self.reply.send(result);
+    }
+}
+
+enum Message {
+    Job(Box<dyn Job>),
+    Close,
+}
+
+/// The way to the writer's thread.
+#[derive(Debug)]
+pub(super) struct Writer {
+    jobs: SyncSender<Message>,
+    closed: AtomicBool,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl std::fmt::Debug for Message {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Message")
+    }
+}
+
+impl Writer {
+    /// Starts the thread. `keep` is dropped after the connection: the lock on the file.
+    pub(super) fn start(
+        ledger: Ledger,
+        checkpoints: Checkpoints,
+        wake: Wake,
+        keep: impl Send + 'static,
+    ) -> Result<Self, StoreError> {
+        let (jobs, queue) = sync_channel(QUEUE);
+        let thread = std::thread::Builder::new()
+            .name("ledger-writer".to_owned())
+            .spawn(move || {
+                let mut thread = Thread { ledger, checkpoints, wake, broken: None };
+                thread.run(&queue);
+                // Nobody else may open the file before the last connection to it is closed.
+                thread.checkpoints.stop();
+                drop(thread);
+                drop(keep);
+            })
+            .map_err(|error| StoreError::Unavailable { reason: format!("no thread for the writer: {error}") })?;
+        Ok(Self { jobs, closed: AtomicBool::new(false), thread: Mutex::new(Some(thread)) })
+    }
+
+    /// Gives the thread a job and waits until its outcome is durable.
+    pub(super) async fn call<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Ledger) -> Result<Done<T>, rusqlite::Error> + Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        if self.closed.load(Ordering::Acquire) {
+            return Err(closed());
+        }
+        let job: Box<dyn Job> = Box::new(Call { work: Some(work), result: None, reply });
+        match self.jobs.try_send(Message::Job(job)) {
+            Ok(()) => {}
+            Err(TrySendError::Full(_)) => return Err(StoreError::Overloaded),
+            Err(TrySendError::Disconnected(_)) => return Err(closed()),
+        }
+        // The thread answers every job it takes; it ends without only when it panicked or the store was closed.
+        answer.await.unwrap_or_else(|_| Err(closed()))
+    }
+
+    pub(super) async fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        let thread = self.thread.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+        let Some(thread) = thread else { return };
+        let jobs = self.jobs.clone();
+        let ended = host::task::spawn_blocking("close the ledger", move || {
+            // Blocks while the queue is full; the thread is emptying it.
+            let _ = jobs.send(Message::Close);
+            let _ = thread.join();
+        });
+        let _ = ended.await;
+    }
+}
+
+fn closed() -> StoreError {
+    StoreError::Unavailable { reason: "the ledger is closed".to_owned() }
+}
+
+struct Thread {
+    ledger: Ledger,
+    checkpoints: Checkpoints,
+    wake: Wake,
+    /// Why nothing is accepted any more.
+    broken: Option<StoreError>,
+}
+
+impl Thread {
+    fn run(&mut self, queue: &Receiver<Message>) {
+        let mut members: Vec<Box<dyn Job>> = Vec::with_capacity(GROUP);
+        while let Ok(Message::Job(first)) = queue.recv() {
+            let (outcome, closing) = match &self.broken {
+                Some(error) => {
+                    members.push(first);
+                    (Err(error.clone()), false)
+                }
+                None => self.group(first, queue, &mut members),
+            };
+            if outcome.is_ok() {
+                if self.ledger.ready > 0 {
+                    self.wake.tasks_ready();
+                }
+                if self.ledger.events {
+                    self.wake.events_committed();
+                }
+            }
+            (self.ledger.ready, self.ledger.events) = (0, false);
+            for job in members.drain(..) {
+                job.answer(&outcome);
+            }
+            if closing {
+                return;
+            }
+            self.checkpoints.after_commit(&self.ledger.conn);
+        }
+    }
+
+    /// One transaction; whether it was committed, and whether the store is to close after it.
+    fn group(
+        &mut self,
+        first: Box<dyn Job>,
+        queue: &Receiver<Message>,
+        members: &mut Vec<Box<dyn Job>>,
+    ) -> (Result<(), StoreError>, bool) {
+        let mut closing = false;
+        if let Err(error) = self.execute("BEGIN IMMEDIATE") {
+            members.push(first);
+            return (Err(self.failed(error)), closing);
+        }
+        let mut next = Some(first);
+        while let Some(job) = next.take() {
+            if let Err(error) = self.member(job, members) {
+                return (Err(self.failed(error)), closing);
+            }
+            if members.len() < GROUP {
+                match queue.try_recv() {
+                    Ok(Message::Job(job)) => next = Some(job),
+                    Ok(Message::Close) => closing = true,
+                    Err(_) => {}
+                }
+            }
+        }
+        match self.execute("COMMIT") {
+            Ok(()) => (Ok(()), closing),
+            Err(error) => (Err(self.failed(error)), closing),
+        }
+    }
+
+    /// Runs one job inside the transaction. An error is the transaction's, not the job's.
+    fn member(&mut self, mut job: Box<dyn Job>, members: &mut Vec<Box<dyn Job>>) -> Result<(), rusqlite::Error> {
+        // The first needs no savepoint: there is nothing else to keep.
+        let alone = members.is_empty();
+        let (ready, events, changes) = (self.ledger.ready, self.ledger.events, self.ledger.conn.total_changes());
+        if !alone {
+            self.execute("SAVEPOINT job")?;
+        }
+        let keep = job.run(&mut self.ledger);
+        members.push(job);
+        if let Some(error) = self.ledger.fatal.take() {
+            return Err(error);
+        }
+        if self.ledger.conn.is_autocommit() {
+            // SQLite itself rolled back (disk full, input/output): nothing of the group is left.
+            return Err(rusqlite::Error::SqliteFailure(
+                rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_ABORT),
+                Some("the transaction was rolled back".to_owned()),
+            ));
+        }
+        if !keep {
+            (self.ledger.ready, self.ledger.events) = (ready, events);
+        }
+        let wrote = self.ledger.conn.total_changes() != changes;
+        match (alone, keep || !wrote) {
+            (true, true) => Ok(()),
+            (true, false) => {
+                self.execute("ROLLBACK")?;
+                self.execute("BEGIN IMMEDIATE")
+            }
+            (false, true) => self.execute("RELEASE job"),
+            (false, false) => {
+                self.execute("ROLLBACK TO job")?;
+                self.execute("RELEASE job")
+            }
+        }
+    }
+
+    fn execute(&self, sql: &str) -> Result<(), rusqlite::Error> {
+        self.ledger.conn.prepare_cached(sql)?.execute(()).map(|_| ())
+    }
+
+    /// Ends a transaction that failed, and decides whether the file can be trusted with another.
+    fn failed(&mut self, error: rusqlite::Error) -> StoreError {
+        if !self.ledger.conn.is_autocommit()
+            && let Err(error) = self.ledger.conn.execute_batch("ROLLBACK")
+        {
+            tracing::error!(%error, "A failed transaction could not be rolled back");
+        }
+        if fault::is_fatal(&error) {
+            let reason = format!("{error}; the file is opened anew at the next start");
+            tracing::error!(%error, "The ledger's file failed; nothing more is accepted");
+            self.broken = Some(StoreError::Unavailable { reason });
+        }
+        fault::of(error)
+    }
+}
