@@ -1,0 +1,316 @@
+-- The ledger, PostgreSQL. The same tables and columns as ../sqlite/0001_ledger.sql, in the same order; where a sequence
+-- does what a table of counters does there, it says so.
+--
+-- Instants are microseconds since 1970, UTC; money is micro-USD; documents are JSON text. Rows of subjects share one
+-- envelope. Text compares by bytes (COLLATE "C"), so that orders are the same everywhere and indexes outlive the
+-- system's libraries. Tables whose rows change in place keep room for it, so that a change touches no index.
+
+CREATE TABLE meta (
+    key   TEXT COLLATE "C" NOT NULL PRIMARY KEY,
+    value TEXT COLLATE "C" NOT NULL
+);
+
+-- Numbers drawn for integer ids, and the fences given to claims. One sequence each: drawn numbers may be lost, never
+-- repeated, and nobody waits for another's commit.
+CREATE SEQUENCE fences AS BIGINT;
+CREATE SEQUENCE projects_numbers AS BIGINT;
+CREATE SEQUENCE protocols_numbers AS BIGINT;
+CREATE SEQUENCE steps_numbers AS BIGINT;
+
+CREATE TABLE projects (
+    id         BIGINT NOT NULL PRIMARY KEY CHECK (id > 0),
+    version    BIGINT NOT NULL CHECK (version > 0),
+    status     TEXT COLLATE "C" NOT NULL CHECK (status <> ''),
+    parent     TEXT COLLATE "C",
+    ordinal    BIGINT NOT NULL,
+    name       TEXT COLLATE "C",
+    body       TEXT NOT NULL CHECK (body::json IS NOT NULL),
+    commit_id  TEXT COLLATE "C" NOT NULL,
+    created_at BIGINT NOT NULL,
+    updated_at BIGINT NOT NULL
+);
+CREATE INDEX projects_by_ordinal ON projects (ordinal, id);
+CREATE INDEX projects_by_name ON projects (name, ordinal, id) WHERE name IS NOT NULL;
+
+CREATE TABLE protocols (
+    id         BIGINT NOT NULL PRIMARY KEY CHECK (id > 0),
+    version    BIGINT NOT NULL CHECK (version > 0),
+    status     TEXT COLLATE "C" NOT NULL CHECK (status IN ('pending', 'planning', 'planned', 'running', 'paused', 'blocked', 'failed', 'cancelled', 'completed')),
+    parent     TEXT COLLATE "C",
+    ordinal    BIGINT NOT NULL,
+    name       TEXT COLLATE "C",
+    body       TEXT NOT NULL CHECK (body::json IS NOT NULL),
+    commit_id  TEXT COLLATE "C" NOT NULL,
+    created_at BIGINT NOT NULL,
+    updated_at BIGINT NOT NULL
+) WITH (fillfactor = 70);
+CREATE INDEX protocols_by_parent ON protocols (parent, ordinal, id) WHERE parent IS NOT NULL;
+CREATE INDEX protocols_by_ordinal ON protocols (ordinal, id);
+CREATE INDEX protocols_by_name ON protocols (name, ordinal, id) WHERE name IS NOT NULL;
+
+CREATE TABLE steps (
+    id         BIGINT NOT NULL PRIMARY KEY CHECK (id > 0),
+    version    BIGINT NOT NULL CHECK (version > 0),
+    status     TEXT COLLATE "C" NOT NULL CHECK (status IN ('pending', 'running', 'needs_qa', 'completed', 'failed', 'blocked', 'skipped', 'timed_out', 'cancelled')),
+    parent     TEXT COLLATE "C",
+    ordinal    BIGINT NOT NULL,
+    name       TEXT COLLATE "C",
+    body       TEXT NOT NULL CHECK (body::json IS NOT NULL),
+    commit_id  TEXT COLLATE "C" NOT NULL,
+    created_at BIGINT NOT NULL,
+    updated_at BIGINT NOT NULL
+) WITH (fillfactor = 70);
+CREATE INDEX steps_by_parent ON steps (parent, ordinal, id) WHERE parent IS NOT NULL;
+
+CREATE TABLE specs (
+    id         TEXT COLLATE "C" NOT NULL PRIMARY KEY CHECK (id <> ''),
+    version    BIGINT NOT NULL CHECK (version > 0),
+    status     TEXT COLLATE "C" NOT NULL CHECK (status <> ''),
+    parent     TEXT COLLATE "C",
+    ordinal    BIGINT NOT NULL,
+    name       TEXT COLLATE "C",
+    body       TEXT NOT NULL CHECK (body::json IS NOT NULL),
+    commit_id  TEXT COLLATE "C" NOT NULL,
+    created_at BIGINT NOT NULL,
+    updated_at BIGINT NOT NULL
+);
+
+CREATE TABLE runs (
+    id         TEXT COLLATE "C" NOT NULL PRIMARY KEY CHECK (id <> ''),
+    version    BIGINT NOT NULL CHECK (version > 0),
+    status     TEXT COLLATE "C" NOT NULL CHECK (status IN ('AwaitingApproval', 'Dispatching', 'Running', 'Succeeded', 'Failed', 'Denied', 'Expired', 'Blocked', 'TimedOut', 'Canceled')),
+    parent     TEXT COLLATE "C",
+    ordinal    BIGINT NOT NULL,
+    name       TEXT COLLATE "C",
+    body       TEXT NOT NULL CHECK (body::json IS NOT NULL),
+    commit_id  TEXT COLLATE "C" NOT NULL,
+    created_at BIGINT NOT NULL,
+    updated_at BIGINT NOT NULL
+) WITH (fillfactor = 70);
+CREATE INDEX runs_by_parent ON runs (parent, ordinal, id) WHERE parent IS NOT NULL;
+CREATE INDEX runs_by_ordinal ON runs (ordinal, id);
+
+CREATE TABLE gates (
+    id         TEXT COLLATE "C" NOT NULL PRIMARY KEY CHECK (id <> ''),
+    version    BIGINT NOT NULL CHECK (version > 0),
+    status     TEXT COLLATE "C" NOT NULL CHECK (status IN ('open', 'approved', 'denied', 'expired', 'superseded', 'withdrawn')),
+    parent     TEXT COLLATE "C",
+    ordinal    BIGINT NOT NULL,
+    name       TEXT COLLATE "C",
+    body       TEXT NOT NULL CHECK (body::json IS NOT NULL),
+    commit_id  TEXT COLLATE "C" NOT NULL,
+    created_at BIGINT NOT NULL,
+    updated_at BIGINT NOT NULL
+) WITH (fillfactor = 70);
+CREATE INDEX gates_by_parent ON gates (parent, ordinal, id) WHERE parent IS NOT NULL;
+CREATE INDEX gates_by_ordinal ON gates (ordinal, id);
+
+CREATE TABLE attempts (
+    id         TEXT COLLATE "C" NOT NULL PRIMARY KEY CHECK (id <> ''),
+    version    BIGINT NOT NULL CHECK (version > 0),
+    status     TEXT COLLATE "C" NOT NULL CHECK (status IN ('running', 'succeeded', 'failed', 'timed_out', 'canceled', 'interrupted', 'lost')),
+    parent     TEXT COLLATE "C",
+    ordinal    BIGINT NOT NULL,
+    name       TEXT COLLATE "C",
+    body       TEXT NOT NULL CHECK (body::json IS NOT NULL),
+    commit_id  TEXT COLLATE "C" NOT NULL,
+    created_at BIGINT NOT NULL,
+    updated_at BIGINT NOT NULL
+) WITH (fillfactor = 70);
+CREATE INDEX attempts_by_parent ON attempts (parent, ordinal, id) WHERE parent IS NOT NULL;
+
+CREATE TABLE people (
+    id         TEXT COLLATE "C" NOT NULL PRIMARY KEY CHECK (id <> ''),
+    version    BIGINT NOT NULL CHECK (version > 0),
+    status     TEXT COLLATE "C" NOT NULL CHECK (status <> ''),
+    parent     TEXT COLLATE "C",
+    ordinal    BIGINT NOT NULL,
+    name       TEXT COLLATE "C",
+    body       TEXT NOT NULL CHECK (body::json IS NOT NULL),
+    commit_id  TEXT COLLATE "C" NOT NULL,
+    created_at BIGINT NOT NULL,
+    updated_at BIGINT NOT NULL
+);
+CREATE INDEX people_by_ordinal ON people (ordinal, id);
+CREATE INDEX people_by_name ON people (name, ordinal, id) WHERE name IS NOT NULL;
+
+CREATE TABLE identities (
+    id         TEXT COLLATE "C" NOT NULL PRIMARY KEY CHECK (id <> ''),
+    version    BIGINT NOT NULL CHECK (version > 0),
+    status     TEXT COLLATE "C" NOT NULL CHECK (status <> ''),
+    parent     TEXT COLLATE "C",
+    ordinal    BIGINT NOT NULL,
+    name       TEXT COLLATE "C",
+    body       TEXT NOT NULL CHECK (body::json IS NOT NULL),
+    commit_id  TEXT COLLATE "C" NOT NULL,
+    created_at BIGINT NOT NULL,
+    updated_at BIGINT NOT NULL
+);
+CREATE INDEX identities_by_parent ON identities (parent, ordinal, id) WHERE parent IS NOT NULL;
+CREATE INDEX identities_by_name ON identities (name, ordinal, id) WHERE name IS NOT NULL;
+
+CREATE TABLE tokens (
+    id         TEXT COLLATE "C" NOT NULL PRIMARY KEY CHECK (id <> ''),
+    version    BIGINT NOT NULL CHECK (version > 0),
+    status     TEXT COLLATE "C" NOT NULL CHECK (status <> ''),
+    parent     TEXT COLLATE "C",
+    ordinal    BIGINT NOT NULL,
+    name       TEXT COLLATE "C",
+    body       TEXT NOT NULL CHECK (body::json IS NOT NULL),
+    commit_id  TEXT COLLATE "C" NOT NULL,
+    created_at BIGINT NOT NULL,
+    updated_at BIGINT NOT NULL
+);
+CREATE INDEX tokens_by_ordinal ON tokens (ordinal, id);
+CREATE UNIQUE INDEX tokens_by_name ON tokens (name) WHERE name IS NOT NULL;
+
+CREATE TABLE messages (
+    id         TEXT COLLATE "C" NOT NULL PRIMARY KEY CHECK (id <> ''),
+    version    BIGINT NOT NULL CHECK (version > 0),
+    status     TEXT COLLATE "C" NOT NULL CHECK (status IN ('queued', 'sending', 'sent', 'unknown', 'failed')),
+    parent     TEXT COLLATE "C",
+    ordinal    BIGINT NOT NULL,
+    name       TEXT COLLATE "C",
+    body       TEXT NOT NULL CHECK (body::json IS NOT NULL),
+    commit_id  TEXT COLLATE "C" NOT NULL,
+    created_at BIGINT NOT NULL,
+    updated_at BIGINT NOT NULL
+) WITH (fillfactor = 70);
+CREATE INDEX messages_by_parent ON messages (parent, ordinal, id) WHERE parent IS NOT NULL;
+CREATE INDEX messages_by_ordinal ON messages (ordinal, id);
+CREATE UNIQUE INDEX messages_by_name ON messages (name) WHERE name IS NOT NULL;
+
+CREATE TABLE catalogs (
+    id         TEXT COLLATE "C" NOT NULL PRIMARY KEY CHECK (id <> ''),
+    version    BIGINT NOT NULL CHECK (version > 0),
+    status     TEXT COLLATE "C" NOT NULL CHECK (status <> ''),
+    parent     TEXT COLLATE "C",
+    ordinal    BIGINT NOT NULL,
+    name       TEXT COLLATE "C",
+    body       TEXT NOT NULL CHECK (body::json IS NOT NULL),
+    commit_id  TEXT COLLATE "C" NOT NULL,
+    created_at BIGINT NOT NULL,
+    updated_at BIGINT NOT NULL
+);
+CREATE INDEX catalogs_by_ordinal ON catalogs (ordinal, id);
+CREATE INDEX catalogs_by_name ON catalogs (name, ordinal, id) WHERE name IS NOT NULL;
+
+-- The first event of each commit (place 0) keeps the commit, the command and the ids that were drawn for it.
+-- Ids are drawn before the commit, so a reader by id could miss one that commits late. Readers page by (txid, id) below
+-- the oldest transaction still running: nothing can appear behind them.
+CREATE TABLE events (
+    id           BIGINT NOT NULL GENERATED ALWAYS AS IDENTITY,
+    subject_kind TEXT COLLATE "C" NOT NULL CHECK (subject_kind IN ('project', 'protocol', 'run', 'person', 'token', 'message', 'catalog')),
+    subject      TEXT COLLATE "C" NOT NULL,
+    version      BIGINT NOT NULL CHECK (version > 0),
+    place        SMALLINT NOT NULL CHECK (place >= 0),
+    kind         TEXT COLLATE "C" NOT NULL,
+    schema       SMALLINT NOT NULL,
+    at           BIGINT NOT NULL,
+    actor        TEXT COLLATE "C" NOT NULL,
+    project      BIGINT,
+    step         BIGINT,
+    data         TEXT NOT NULL,
+    cause        TEXT,
+    txid         XID8 NOT NULL DEFAULT pg_current_xact_id(),
+    PRIMARY KEY (txid, id),
+    CHECK ((place = 0) = (cause IS NOT NULL))
+);
+CREATE UNIQUE INDEX events_by_subject ON events (subject_kind, subject, version, place);
+CREATE INDEX events_by_project ON events (project, txid, id) WHERE project IS NOT NULL;
+CREATE INDEX events_by_step ON events (step, txid, id) WHERE step IS NOT NULL;
+
+-- Hot and mostly finished: vacuum by count, not by share, so that claims never wade through dead rows.
+CREATE TABLE tasks (
+    id           TEXT COLLATE "C" NOT NULL PRIMARY KEY CHECK (id <> ''),
+    kind         TEXT COLLATE "C" NOT NULL,
+    lane         TEXT COLLATE "C" NOT NULL CHECK (lane IN ('fast', 'engine')),
+    subject_kind TEXT COLLATE "C" NOT NULL CHECK (subject_kind IN ('project', 'protocol', 'run', 'person', 'token', 'message', 'catalog')),
+    subject      TEXT COLLATE "C" NOT NULL,
+    project      BIGINT,
+    engine       TEXT COLLATE "C",
+    payload      TEXT NOT NULL,
+    priority     SMALLINT NOT NULL,
+    state        TEXT COLLATE "C" NOT NULL CHECK (state IN ('scheduled', 'ready', 'leased', 'done', 'dead', 'withdrawn')),
+    due_at       BIGINT NOT NULL,
+    fence        BIGINT,
+    incarnation  TEXT COLLATE "C",
+    lease_until  BIGINT,
+    stop         BOOLEAN NOT NULL DEFAULT false,
+    failures     INTEGER NOT NULL DEFAULT 0 CHECK (failures BETWEEN 0 AND 65535),
+    max_failures INTEGER NOT NULL CHECK (max_failures BETWEEN 0 AND 65535),
+    crashes      INTEGER NOT NULL DEFAULT 0 CHECK (crashes BETWEEN 0 AND 65535),
+    error        TEXT,
+    created_at   BIGINT NOT NULL,
+    finished_at  BIGINT,
+    CHECK ((state = 'leased') = (fence IS NOT NULL)),
+    CHECK ((state = 'leased') = (incarnation IS NOT NULL)),
+    CHECK ((state = 'leased') = (lease_until IS NOT NULL)),
+    CHECK (state = 'leased' OR NOT stop),
+    CHECK ((state IN ('done', 'dead', 'withdrawn')) = (finished_at IS NOT NULL)),
+    CHECK (state <> 'dead' OR error IS NOT NULL)
+) WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000,
+        autovacuum_analyze_scale_factor = 0, autovacuum_analyze_threshold = 20000);
+CREATE INDEX tasks_ready_fast ON tasks (priority, due_at, id) WHERE state = 'ready' AND lane = 'fast';
+CREATE INDEX tasks_ready_engine ON tasks (project, engine, priority, due_at, id) WHERE state = 'ready' AND lane = 'engine';
+CREATE INDEX tasks_scheduled ON tasks (due_at, id) WHERE state = 'scheduled';
+-- Without lease_until, so that a heartbeat touches no index; few tasks are leased at a time.
+CREATE INDEX tasks_leased ON tasks (lane, project, engine) WHERE state = 'leased';
+CREATE INDEX tasks_waiting ON tasks (subject_kind, subject) WHERE state IN ('scheduled', 'ready', 'leased');
+CREATE INDEX tasks_finished ON tasks (finished_at) WHERE finished_at IS NOT NULL;
+
+-- When each project was last given an engine, as the fence of that claim; 0 stands for tasks of no project. Claims of
+-- the engine lane choose by src/fairness.rs on both databases.
+CREATE TABLE turns (
+    project BIGINT NOT NULL PRIMARY KEY,
+    fence   BIGINT NOT NULL
+);
+
+-- Rows lie in the order of their age, so a block-range index finds the oldest and costs writers nothing.
+CREATE TABLE dedup (
+    scope        TEXT COLLATE "C" NOT NULL CHECK (octet_length(scope) <= 200),
+    key          TEXT COLLATE "C" NOT NULL CHECK (octet_length(key) <= 500),
+    request_hash TEXT COLLATE "C" NOT NULL,
+    answer       TEXT NOT NULL,
+    commit_id    TEXT COLLATE "C" NOT NULL,
+    at           BIGINT NOT NULL,
+    PRIMARY KEY (scope, key)
+);
+CREATE INDEX dedup_by_age ON dedup USING brin (at) WITH (pages_per_range = 32, autosummarize = on);
+CREATE INDEX dedup_http ON dedup (at) WHERE scope >= 'http:' AND scope < 'http;';
+
+CREATE TABLE unique_keys (
+    key    TEXT COLLATE "C" NOT NULL PRIMARY KEY,
+    holder TEXT COLLATE "C" NOT NULL
+);
+
+-- `lock` and `amount` are words of SQL; the columns are named so that no dialect needs quotes.
+CREATE TABLE holds (
+    lock_name TEXT COLLATE "C" NOT NULL,
+    holder    TEXT COLLATE "C" NOT NULL,
+    PRIMARY KEY (lock_name, holder)
+);
+
+CREATE TABLE budgets (
+    id           TEXT COLLATE "C" NOT NULL PRIMARY KEY,
+    limit_amount BIGINT,
+    spent        BIGINT NOT NULL DEFAULT 0,
+    reserved     BIGINT NOT NULL DEFAULT 0 CHECK (reserved >= 0)
+) WITH (fillfactor = 50);
+
+CREATE TABLE reservations (
+    budget TEXT COLLATE "C" NOT NULL,
+    holder TEXT COLLATE "C" NOT NULL,
+    amount BIGINT NOT NULL CHECK (amount >= 0),
+    PRIMARY KEY (budget, holder)
+);
+
+-- Insert-only: what was spent, once for each session, ordinal and budget (one use is charged to several budgets).
+CREATE TABLE charges (
+    session TEXT COLLATE "C" NOT NULL,
+    ordinal BIGINT NOT NULL,
+    budget  TEXT COLLATE "C" NOT NULL,
+    amount  BIGINT NOT NULL,
+    at      BIGINT NOT NULL,
+    PRIMARY KEY (session, ordinal, budget)
+);

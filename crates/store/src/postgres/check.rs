@@ -1,0 +1,76 @@
+//! What must hold of a whole ledger, asked as SQL. Read-only; every question has a bound on its answers.
+
+use crate::{StoreError, postgres::PostgresStore};
+
+/// A question whose rows are faults, and what they mean.
+struct Invariant {
+    means: &'static str,
+    text: &'static str,
+}
+
+const INVARIANTS: [Invariant; 8] = [
+    Invariant {
+        means: "a subject's events do not cover every version of its head",
+        // Heads whose every commit told something: as many distinct versions as the head has, none above it.
+        text: "SELECT e.subject_kind || ':' || e.subject FROM
+                 (SELECT subject_kind, subject, max(version) AS newest, count(DISTINCT version) AS told
+                  FROM events GROUP BY subject_kind, subject) e
+               LEFT JOIN (SELECT 'project' AS kind, id::text AS id, version FROM projects
+                          UNION ALL SELECT 'protocol', id::text, version FROM protocols
+                          UNION ALL SELECT 'run', id, version FROM runs
+                          UNION ALL SELECT 'person', id, version FROM people
+                          UNION ALL SELECT 'token', id, version FROM tokens
+                          UNION ALL SELECT 'message', id, version FROM messages
+                          UNION ALL SELECT 'catalog', id, version FROM catalogs) h
+                 ON h.kind = e.subject_kind AND h.id = e.subject
+               WHERE h.id IS NULL OR e.newest > h.version LIMIT 20",
+    },
+    Invariant {
+        means: "the events of a commit are not numbered from 0 without a gap",
+        text: "SELECT subject_kind || ':' || subject || ' version ' || version FROM events
+               GROUP BY subject_kind, subject, version HAVING max(place) + 1 <> count(*) OR min(place) <> 0 LIMIT 20",
+    },
+    Invariant {
+        means: "two leased tasks have the same fence",
+        text: "SELECT string_agg(id, ', ') FROM tasks WHERE state = 'leased' GROUP BY fence HAVING count(*) > 1 LIMIT 20",
+    },
+    Invariant {
+        means: "a leased task has a fence that was never given",
+        text: "SELECT id FROM tasks WHERE state = 'leased' AND fence > (SELECT last_value FROM fences) LIMIT 20",
+    },
+    Invariant {
+        means: "a task is in a state its columns contradict",
+        text: "SELECT id FROM tasks
+               WHERE (state = 'leased') <> (fence IS NOT NULL AND incarnation IS NOT NULL AND lease_until IS NOT NULL)
+                  OR (state IN ('done', 'dead', 'withdrawn')) <> (finished_at IS NOT NULL) LIMIT 20",
+    },
+    Invariant {
+        means: "a budget's spending is not the sum of its charges",
+        text: "SELECT coalesce(b.id, c.budget) FROM budgets b
+               FULL JOIN (SELECT budget, sum(amount) AS amount FROM charges GROUP BY budget) c ON c.budget = b.id
+               WHERE coalesce(b.spent, 0) <> coalesce(c.amount, 0) LIMIT 20",
+    },
+    Invariant {
+        means: "a budget's reserved amount is not the sum of its reservations",
+        text: "SELECT coalesce(b.id, r.budget) FROM budgets b
+               FULL JOIN (SELECT budget, sum(amount) AS amount FROM reservations GROUP BY budget) r ON r.budget = b.id
+               WHERE coalesce(b.reserved, 0) <> coalesce(r.amount, 0) LIMIT 20",
+    },
+    Invariant {
+        means: "a row's id is above what its sequence gave",
+        text: "SELECT 'events ' || id FROM events
+               WHERE id > (SELECT last_value FROM events_id_seq) ORDER BY id LIMIT 20",
+    },
+];
+
+impl PostgresStore {
+    pub(crate) async fn check(&self) -> Result<Vec<String>, StoreError> {
+        let mut faults = Vec::new();
+        for invariant in INVARIANTS {
+            for row in self.read(invariant.text, &[]).await? {
+                faults.push(format!("{}: {}", invariant.means, row.get::<_, Option<String>>(0).unwrap_or_default()));
+            }
+        }
+        Ok(faults)
+    }
+}

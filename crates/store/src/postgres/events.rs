@@ -1,0 +1,162 @@
+//! Pages of events, and the cursor that cannot skip one.
+//!
+//! A transaction draws the ids of its events before it commits, so a reader by id could pass an event that becomes
+//! visible later. Readers therefore stay below the oldest transaction that still runs, and page by (transaction, id):
+//! whatever commits later has a transaction at or above that bound.
+
+use domain::{
+    commit::{Subject, SubjectKind},
+    time::Timestamp,
+};
+use tokio_postgres::{Row, types::ToSql};
+
+use crate::{
+    StoreError,
+    postgres::PostgresStore,
+    query::{EventPage, EventQuery, Order, StoredEvent},
+    rules,
+};
+
+/// A place in the order of events: behind this transaction and id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Position {
+    txid: i64,
+    id: i64,
+}
+
+impl Position {
+    const START: Self = Self { txid: 0, id: 0 };
+
+    /// Opaque to everybody else; a database restored elsewhere gets another epoch and so refuses old cursors.
+    fn cursor(self, epoch: &str) -> String {
+        format!("{epoch}.{:x}.{:x}", self.txid, self.id)
+    }
+
+    fn parse(cursor: &str, epoch: &str) -> Result<Self, StoreError> {
+        let number = |text: &str| i64::from_str_radix(text, 16).ok().filter(|number| *number >= 0);
+        let mut parts = cursor.split('.');
+        match (parts.next(), parts.next().and_then(number), parts.next().and_then(number), parts.next()) {
+            (Some(given), Some(txid), Some(id), None) if given == epoch => Ok(Self { txid, id }),
+            _ => Err(StoreError::BadCursor),
+        }
+    }
+}
+
+impl PostgresStore {
+    pub(crate) async fn list_events(&self, query: &EventQuery) -> Result<EventPage, StoreError> {
+        let epoch = self.inner.epoch.as_str();
+        let limit = usize::try_from(rules::page(query.limit)).unwrap_or(1);
+        if query.limit > rules::MAX_PAGE {
+            return Err(rules::rejected(format!("a page holds at most {} events", rules::MAX_PAGE)));
+        }
+        let after = match (&query.after, query.order) {
+            (None, _) => Position::START,
+            (Some(cursor), Order::Ascending) => Position::parse(cursor, epoch)?,
+            (Some(_), Order::Descending) => return Err(StoreError::BadCursor),
+        };
+        let one_more = i64::try_from(limit).unwrap_or(i64::MAX - 1) + 1;
+        let mut params: Vec<&(dyn ToSql + Sync)> = vec![&one_more];
+        let mut conditions = vec!["true".to_owned()];
+        let after_txid = after.txid.to_string();
+        if query.order == Order::Ascending {
+            params.push(&after_txid);
+            params.push(&after.id);
+            conditions.push("(e.txid, e.id) > ($2::text::xid8, $3::bigint) AND e.txid < h.oldest".to_owned());
+        }
+        let subject_kind = query.subject.as_ref().map(|subject| subject.kind.as_str());
+        if let (Some(subject), Some(kind)) = (&query.subject, &subject_kind) {
+            params.push(kind);
+            params.push(&subject.id);
+            conditions.push(format!("e.subject_kind = ${} AND e.subject = ${}", params.len() - 1, params.len()));
+        }
+        if let Some(project) = &query.project {
+            params.push(project);
+            conditions.push(format!("e.project = ${}", params.len()));
+        }
+        if let Some(step) = &query.step {
+            params.push(step);
+            conditions.push(format!("e.step = ${}", params.len()));
+        }
+        let kinds: Vec<&str> = query.kinds.iter().copied().map(SubjectKind::as_str).collect();
+        if !kinds.is_empty() {
+            params.push(&kinds);
+            conditions.push(format!("e.subject_kind = ANY(${}::text[])", params.len()));
+        }
+        let direction = match query.order {
+            Order::Ascending => "ASC",
+            Order::Descending => "DESC",
+        };
+        let text = format!(
+            "WITH h AS MATERIALIZED (SELECT pg_snapshot_xmin(pg_current_snapshot()) AS oldest)
+             SELECT h.oldest::text::bigint, page.* FROM h LEFT JOIN LATERAL
+                 (SELECT e.txid::text::bigint AS txid, e.id, e.subject_kind, e.subject, e.version, e.place, e.kind,
+                         e.schema, e.at, e.actor, e.project, e.step, e.data
+                  FROM events e WHERE {}
+                  ORDER BY e.txid {direction}, e.id {direction} LIMIT $1) page ON true
+             ORDER BY page.txid {direction}, page.id {direction}",
+            conditions.join(" AND ")
+        );
+        let rows = self.read(&text, &params).await?;
+        // Nothing below this can appear any more.
+        let oldest = rows.first().map_or(after.txid, |row| row.get(0));
+        let mut events = Vec::with_capacity(rows.len());
+        for row in rows.iter().filter(|row| row.get::<_, Option<i64>>(1).is_some()) {
+            events.push(event(row, epoch)?);
+        }
+        let more = events.len() > limit;
+        events.truncate(limit);
+        let next = match (query.order, more) {
+            (Order::Ascending, true) => events.last().map_or_else(|| after.cursor(epoch), |event| event.cursor.clone()),
+            // Read to the end: continue there, wherever the last event that matched lies.
+            (Order::Ascending, false) => {
+                let end = Position { txid: oldest, id: 0 };
+                let end = if (end.txid, end.id) > (after.txid, after.id) { end } else { after };
+                end.cursor(epoch)
+            }
+            // A follower that starts here may see some of these again, and misses none.
+            (Order::Descending, _) => Position { txid: oldest, id: 0 }.cursor(epoch),
+        };
+        Ok(EventPage { events, next, more })
+    }
+}
+
+fn event(row: &Row, epoch: &str) -> Result<StoredEvent, StoreError> {
+    let position = Position { txid: row.get(1), id: row.get(2) };
+    let kind: &str = row.get(3);
+    let kind = SubjectKind::parse(kind).ok_or_else(|| StoreError::Corrupt {
+        table: "events",
+        id: position.id.to_string(),
+        reason: format!("column subject_kind holds {kind}"),
+    })?;
+    Ok(StoredEvent {
+        id: position.id,
+        subject: Subject { kind, id: row.get(4) },
+        version: row.get(5),
+        place: row.get(6),
+        kind: row.get(7),
+        schema: row.get(8),
+        at: Timestamp::from_micros(row.get(9)),
+        actor: row.get(10),
+        project: row.get(11),
+        step: row.get(12),
+        data: row.get(13),
+        cursor: position.cursor(epoch),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_names_its_database() {
+        let position = Position { txid: 4711, id: 12 };
+
+        assert_eq!(Position::parse(&position.cursor("abc"), "abc").unwrap(), position);
+        for cursor in
+            [position.cursor("abd").as_str(), "", "abc", "abc.1", "abc.1.2.3", "abc.-1.2", "abc.x.2", "abc.+1.2"]
+        {
+            assert!(matches!(Position::parse(cursor, "abc"), Err(StoreError::BadCursor)), "{cursor}");
+        }
+    }
+}
