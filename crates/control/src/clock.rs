@@ -15,9 +15,13 @@ pub struct Clock {
 
 #[derive(Clone, Debug)]
 enum Source {
-    Wall { offset_micros: Arc<AtomicI64> },
+    Wall {
+        offset_micros: Arc<AtomicI64>,
+    },
     /// Stands still until it is moved: for tests.
-    Manual { now: Arc<AtomicI64> },
+    Manual {
+        now: Arc<AtomicI64>,
+    },
 }
 
 impl Default for Source {

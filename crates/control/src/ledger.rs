@@ -144,14 +144,16 @@ impl Control {
 
     /// A subject that must exist.
     pub async fn get<S: Stored>(&self, id: &str) -> Result<Versioned<S>, CommandError> {
-        self.store()
-            .find(id)
-            .await?
-            .ok_or_else(|| CommandError::NotFound { kind: S::KIND, id: id.to_owned() })
+        self.store().find(id).await?.ok_or_else(|| CommandError::NotFound { kind: S::KIND, id: id.to_owned() })
     }
 
     /// Acknowledges a task, or keeps an answer and messages, without changing a subject.
-    pub async fn record(&self, cause: &Cause, command: &impl Serialize, rendered: Rendered) -> Result<(), CommandError> {
+    pub async fn record(
+        &self,
+        cause: &Cause,
+        command: &impl Serialize,
+        rendered: Rendered,
+    ) -> Result<(), CommandError> {
         let context = self.clock().context();
         let written = Effects::new(Vec::new(), rendered.messages, context.now);
         let commit = Commit {
@@ -185,8 +187,7 @@ struct Effects {
 
 impl Effects {
     fn new(effects: Vec<Effect>, messages: Vec<NewMessage>, now: domain::time::Timestamp) -> Self {
-        let mut tasks: Vec<NewTask> =
-            effects.into_iter().map(|effect| effect.into_task(TaskId(new_id()))).collect();
+        let mut tasks: Vec<NewTask> = effects.into_iter().map(|effect| effect.into_task(TaskId(new_id()))).collect();
         let mut rows = Vec::with_capacity(messages.len());
         for message in messages {
             let message = Message::of(MessageId(new_id()), message);
@@ -232,7 +233,8 @@ impl<S: Stored> Written<S> {
         let subject = Subject::new(S::KIND, self.after.id());
         let changes = !self.decision.events.is_empty();
         let at = self.before.as_ref().map_or(At::New, |(_, version)| At::Version(*version));
-        let mut rows = if changes { self.after.rows(self.before.as_ref().map(|(before, _)| before)) } else { Vec::new() };
+        let mut rows =
+            if changes { self.after.rows(self.before.as_ref().map(|(before, _)| before)) } else { Vec::new() };
         rows.extend(self.effects.rows.iter().cloned());
         let mut expects = self.decision.expects.clone();
         expects.extend(cause.expects.iter().cloned());

@@ -14,6 +14,9 @@ pub mod runs;
 pub mod gates;
 pub mod messages;
 pub mod inbound;
+mod logs;
+
+use std::path::PathBuf;
 
 use store::Store;
 
@@ -28,11 +31,20 @@ pub use crate::{
 pub struct Control {
     store: Store,
     clock: Clock,
+    catalogs: catalog::CatalogCache,
+    attempts_dir: Option<PathBuf>,
 }
 
 impl Control {
     pub fn new(store: Store, clock: Clock) -> Self {
-        Self { store, clock }
+        Self { store, clock, catalogs: catalog::CatalogCache::default(), attempts_dir: None }
+    }
+
+    /// Where attempts print to on this machine, so that a chat can be shown the end of a log.
+    #[must_use]
+    pub fn with_attempts_dir(mut self, dir: PathBuf) -> Self {
+        self.attempts_dir = Some(dir);
+        self
     }
 
     /// For reads; writes go through commands.

@@ -119,10 +119,11 @@ pub enum RunCommand {
     Start { begin: Begin, now_digest: Option<String> },
     /// A worker took the attempt over, under a new fence.
     Adopt { old: Fence, fence: Fence, worker: String },
-    /// The attempt under this fence ended.
-    Finish { fence: Fence, worker: String, result: Finished },
-    /// The attempt's processes are gone and nobody knows how far they got. `gate` is the id for a gate that asks.
-    Interrupt { fence: Fence, worker: String, gate: GateId },
+    /// The attempt under this fence ended. `gate` is the id for a gate, should its end have to be asked about.
+    Finish { fence: Fence, worker: String, result: Finished, gate: GateId },
+    /// The attempt's processes are gone and nobody knows how far they got; `began` is false when it is certain that none
+    /// ever started. `gate` is the id for a gate that asks.
+    Interrupt { worker: String, began: bool, gate: GateId },
     /// The task was given up by the queue.
     GiveUp { worker: String, why: String },
     Cancel { account: String },

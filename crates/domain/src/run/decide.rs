@@ -67,8 +67,10 @@ impl Run {
             RunCommand::Rebind { job, gate } => Ok(self.decide_rebind(job.as_deref(), gate, context)),
             RunCommand::Start { begin, now_digest } => self.decide_start(begin, now_digest.as_deref(), context),
             RunCommand::Adopt { old, fence, worker } => self.decide_adoption(*old, *fence, worker),
-            RunCommand::Finish { fence, worker, result } => self.decide_finish(*fence, worker, result, context),
-            RunCommand::Interrupt { fence: _, worker, gate } => self.decide_interruption(worker, gate, context),
+            RunCommand::Finish { fence, worker, result, gate } => {
+                self.decide_finish(*fence, worker, result, gate, context)
+            }
+            RunCommand::Interrupt { worker, began, gate } => self.decide_interruption(worker, *began, gate, context),
             RunCommand::GiveUp { worker, why } => Ok(self.decide_giving_up(worker, why, context)),
             RunCommand::Cancel { account } => self.decide_cancel(account, context),
             RunCommand::Retry { account: _, gate } => self.decide_retry(gate, context),
@@ -209,6 +211,7 @@ impl Run {
         fence: Fence,
         worker: &str,
         result: &Finished,
+        gate: &GateId,
         context: &Context,
     ) -> Result<Decision<RunEvent>, RunError> {
         let attempt = self.check_fence(fence)?;
@@ -230,7 +233,7 @@ impl Run {
             }
             Ending::Canceled => (self.canceled(worker, context), text::run_canceled(run)),
             Ending::Interrupted => {
-                return self.decide_interruption(&worker, &GateId(format!("{run}R{}", attempt.number)), context);
+                return self.decide_interruption(&worker, true, gate, context);
             }
         };
         if matches!(event, RunEvent::ExecutionFailed { .. })
@@ -245,6 +248,7 @@ impl Run {
     fn decide_interruption(
         &self,
         worker: &str,
+        began: bool,
         gate: &GateId,
         context: &Context,
     ) -> Result<Decision<RunEvent>, RunError> {
@@ -256,7 +260,7 @@ impl Run {
         }
         let summary = "the execution was cut off before its result was known".to_owned();
         let interrupted = RunEvent::ExecutionInterrupted { worker: worker.to_owned(), summary, at: context.now };
-        if self.job.idempotent {
+        if self.job.idempotent || !began {
             return Ok(self.dispatch(vec![interrupted], None, None));
         }
         // What is not declared safe to repeat is never repeated without a person saying so.

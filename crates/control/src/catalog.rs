@@ -1,0 +1,118 @@
+//! The catalog in force: loaded from a file into the ledger, read from there by every node and worker.
+
+use std::sync::{Arc, RwLock};
+
+use domain::{
+    actor::Actor,
+    catalog::Catalog,
+    current_catalog::{CURRENT, CatalogEvent, CurrentCatalog},
+    decision::Decision,
+    ids::GateId,
+    reference::Ref,
+    run::{RunCommand, RunState},
+};
+use store::Versioned;
+
+use crate::{Cause, Changed, Control, error::CommandError, ledger::Rendered};
+
+/// The catalog that was parsed last; parsing again is only needed when the ledger has another digest.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct CatalogCache {
+    parsed: Arc<RwLock<Option<(String, Arc<Catalog>)>>>,
+}
+
+impl Control {
+    /// The catalog in force; empty when none was loaded.
+    pub async fn catalog(&self) -> Result<Arc<Catalog>, CommandError> {
+        let Some(Versioned { subject: current, .. }) = self.store().find_catalog().await? else {
+            return Ok(Arc::new(Catalog::empty()));
+        };
+        if let Ok(cache) = self.catalogs.parsed.read()
+            && let Some((digest, catalog)) = cache.as_ref()
+            && *digest == current.digest
+        {
+            return Ok(Arc::clone(catalog));
+        }
+        let catalog = Arc::new(parse(&current.text, &current.file)?);
+        if let Ok(mut cache) = self.catalogs.parsed.write() {
+            *cache = Some((current.digest, Arc::clone(&catalog)));
+        }
+        Ok(catalog)
+    }
+
+    /// Puts a catalog in force, and asks people again wherever a waiting run would now do something else.
+    pub async fn load_catalog(&self, text: &str, file: &str) -> Result<Arc<Catalog>, CommandError> {
+        let catalog = Arc::new(parse(text, file)?);
+        let digest = catalog.digest().to_string();
+        let known = self.store().find_catalog().await?;
+        if known.as_ref().is_none_or(|known| known.subject.text != text) {
+            let cause = Cause::of(Actor::System);
+            let loaded = |now| CatalogEvent::Loaded {
+                catalog: CurrentCatalog {
+                    digest: digest.clone(),
+                    text: text.to_owned(),
+                    file: file.to_owned(),
+                    loaded_at: now,
+                },
+            };
+            match known {
+                None => {
+                    self.create(
+                        &cause,
+                        |context| ("load_catalog", Decision::of([loaded(context.now)])),
+                        |_: &CurrentCatalog| Rendered::default(),
+                    )
+                    .await?;
+                }
+                Some(_) => {
+                    self.command(
+                        CURRENT,
+                        &"load_catalog",
+                        &cause,
+                        |_: &CurrentCatalog, context| Ok::<_, CommandError>(Decision::of([loaded(context.now)])),
+                        |_| Rendered::default(),
+                    )
+                    .await?;
+                }
+            }
+        }
+        // Also when the catalog is an old one: a crash may have come between loading it and asking again.
+        self.rebind_waiting_runs(&catalog).await?;
+        Ok(catalog)
+    }
+
+    /// Tells every run that waits for people what its request means in this catalog.
+    async fn rebind_waiting_runs(&self, catalog: &Catalog) -> Result<(), CommandError> {
+        let waiting = [RunState::AwaitingApproval { gate: GateId(String::new()) }.name().to_owned()];
+        let mut after = None;
+        loop {
+            let page = self.store().list_runs(&waiting, after, 100).await?;
+            let Some(last) = page.last() else { return Ok(()) };
+            after = Some((last.created_at.as_micros(), last.id.to_string()));
+            for run in &page {
+                let job = catalog.find(&run.job.job).and_then(|job| job.bind(&run.job.params).ok());
+                if job.as_ref().is_some_and(|job| job.digest().to_string() == run.digest) {
+                    continue;
+                }
+                let command = RunCommand::Rebind { job: job.map(Box::new), gate: new_gate_id() };
+                let _: Changed<_, _> =
+                    self.command_run(&run.id, command, &Cause::of(Actor::System), |_| Rendered::default()).await?;
+            }
+        }
+    }
+}
+
+fn parse(text: &str, file: &str) -> Result<Catalog, CommandError> {
+    Catalog::parse(text, file).map_err(|error| CommandError::Invalid {
+        code: "catalog_invalid",
+        problems: error.to_string().lines().map(str::to_owned).collect(),
+    })
+}
+
+pub(crate) fn new_ref() -> String {
+    Ref::from_random(host::random::bytes()).to_string()
+}
+
+pub(crate) fn new_gate_id() -> GateId {
+    GateId(new_ref())
+}
