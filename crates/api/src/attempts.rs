@@ -1,0 +1,109 @@
+//! Attempts and what they wrote.
+
+use domain::attempt::{Attempt, AttemptState, Usage};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// One numbered try at a run or a step.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+pub struct AttemptView {
+    pub id: String,
+    /// `run:7Q4K2MA` or `step:12`
+    pub subject: String,
+    /// From 1.
+    pub number: u32,
+    /// `run`, `plan`, `execute` or `qa`
+    pub phase: String,
+    pub engine: String,
+    /// `running`, `succeeded`, `failed`, `timed_out`, `canceled` or `interrupted`
+    pub status: String,
+    /// The number of the claim that carries it.
+    pub fence: i64,
+    pub worker: String,
+    pub started_at: String,
+    pub ended_at: Option<String>,
+    pub summary: Option<String>,
+    pub exit_code: Option<i32>,
+    pub usage: Option<UsageView>,
+}
+
+/// What an engine said it used; null is unknown, never zero.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+pub struct UsageView {
+    pub input_tokens: Option<u64>,
+    pub cached_tokens: Option<u64>,
+    pub output_tokens: Option<u64>,
+    /// Dollars, with six decimals.
+    pub cost_usd: Option<String>,
+}
+
+/// A piece of an attempt's output.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+pub struct LogView {
+    /// Without control sequences; what is not UTF-8 is replaced.
+    pub text: String,
+    pub offset: u64,
+    /// Where the next piece begins.
+    pub next_offset: u64,
+    /// How long the output was at that moment.
+    pub total: u64,
+    /// The attempt is over and everything was read.
+    pub ended: bool,
+}
+
+impl From<&Attempt> for AttemptView {
+    fn from(attempt: &Attempt) -> Self {
+        let (ended_at, summary, exit_code, usage) = match &attempt.state {
+            AttemptState::Running => (None, None, None, None),
+            AttemptState::Ended { ending: _, at, summary, exit_code, usage } => {
+                (Some(at.to_string()), Some(summary.clone()), *exit_code, usage.as_ref().map(UsageView::from))
+            }
+        };
+        Self {
+            id: attempt.id.to_string(),
+            subject: attempt.subject.clone(),
+            number: attempt.number,
+            phase: attempt.phase.clone(),
+            engine: attempt.engine.clone(),
+            status: attempt.status().to_owned(),
+            fence: attempt.fence.0,
+            worker: attempt.worker.clone(),
+            started_at: attempt.started_at.to_string(),
+            ended_at,
+            summary,
+            exit_code,
+            usage,
+        }
+    }
+}
+
+impl From<&Usage> for UsageView {
+    fn from(usage: &Usage) -> Self {
+        Self {
+            input_tokens: usage.input_tokens,
+            cached_tokens: usage.cached_tokens,
+            output_tokens: usage.output_tokens,
+            cost_usd: usage.cost_micro_usd.map(dollars),
+        }
+    }
+}
+
+/// Micro-USD as a decimal string.
+pub fn dollars(micros: i64) -> String {
+    let sign = if micros < 0 { "-" } else { "" };
+    let micros = micros.unsigned_abs();
+    format!("{sign}{}.{:06}", micros / 1_000_000, micros % 1_000_000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn money_is_a_decimal_string() {
+        assert_eq!(dollars(0), "0.000000");
+        assert_eq!(dollars(1_500_001), "1.500001");
+        assert_eq!(dollars(-7), "-0.000007");
+        assert_eq!(dollars(i64::MIN), "-9223372036854.775808");
+    }
+}
