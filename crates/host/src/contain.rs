@@ -68,6 +68,11 @@ pub fn settle() -> io::Result<()> {
     Ok(())
 }
 
+/// Makes a directory the current one, so that what lies in it has short names however long its path is.
+pub fn enter_dir(path: &std::path::Path) -> io::Result<()> {
+    std::env::set_current_dir(path)
+}
+
 /// From now on neither this process nor its children gain rights by running a set-uid program.
 pub fn give_up_new_privileges() -> io::Result<()> {
     #[cfg(target_os = "linux")]
@@ -214,7 +219,7 @@ pub fn wait_for_any() -> Option<(Pid, Status)> {
 
 fn reap_with(options: WaitOptions) -> Option<(Pid, Status)> {
     loop {
-        match rustix::process::waitpid(None, options) {
+        match rustix::process::wait(options) {
             Ok(Some((pid, status))) => {
                 let ended =
                     status.exit_status().map(Status::Exited).or(status.terminating_signal().map(Status::Signaled));
@@ -356,6 +361,13 @@ extern "C" fn note_signal(signal: libc::c_int) {
 pub fn pass_on_termination() -> io::Result<()> {
     install_handler(libc::SIGTERM, terminate_namespace)
 }
+
+/// From now on SIGTERM changes nothing here: for rehearsing what a stubborn program does.
+pub fn ignore_termination() -> io::Result<()> {
+    install_handler(libc::SIGTERM, ignore_signal)
+}
+
+extern "C" fn ignore_signal(_: libc::c_int) {}
 
 extern "C" fn terminate_namespace(_: libc::c_int) {
     // SAFETY: getpid(2) and kill(2) may be called in a handler. -1 means everybody, which is the namespace only as long

@@ -8,7 +8,7 @@ mod walk;
 
 pub use beneath::{Beneath, Entry, Kind};
 pub use lock::{Held, LockFile};
-pub use walk::{Step, age, kind_of, remove_foreign_dir, rename, walk};
+pub use walk::{Step, age, is_link, kind_of, remove_foreign_dir, rename, walk};
 
 use crate::path::RelPath;
 use rustix::fs::Mode;
@@ -186,6 +186,15 @@ pub fn remove_file(path: &Path) -> Result<(), FsError> {
     match std::fs::remove_file(path) {
         Ok(()) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(source) => Err(FsError::Io { action: "cannot remove", path: path.to_owned(), source }),
+    }
+}
+
+/// Removes a file; whether this call is the one that removed it, so that of any number of callers one is told yes.
+pub fn remove_existing_file(path: &Path) -> Result<bool, FsError> {
+    match std::fs::remove_file(path) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(source) => Err(FsError::Io { action: "cannot remove", path: path.to_owned(), source }),
     }
 }

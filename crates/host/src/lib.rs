@@ -2,13 +2,14 @@
 //!
 //! Everything that the compiler cannot check, and every call that `clippy.toml` reserves, lives here with its reason.
 //! It holds no rules of the product. Start with [`process`] for children and [`fs`] for files.
-#![allow(clippy::disallowed_methods, reason = "this crate is the door that the disallowed calls are reserved for")]
+#![expect(clippy::disallowed_methods, reason = "this crate is the door that the disallowed calls are reserved for")]
 
 pub mod clock;
 pub mod contain;
 pub mod env;
 pub mod fs;
 pub mod hash;
+pub mod net;
 pub mod path;
 pub mod process;
 pub mod random;

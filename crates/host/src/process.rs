@@ -214,6 +214,15 @@ pub struct Detached {
     pub pid: u32,
     /// The read end of its standard output, for the one line in which it says that it is ready.
     pub stdout: tokio::process::ChildStdout,
+    child: tokio::process::Child,
+}
+
+impl Detached {
+    /// Kills it after all, when it did not become ready.
+    pub async fn kill(mut self) {
+        // An error means that it is gone already.
+        let _ = self.child.kill().await;
+    }
 }
 
 /// Starts a process that is to live on when this one dies; its stderr goes to `log`.
@@ -229,7 +238,7 @@ pub fn spawn_detached(command: &Command, log: std::fs::File) -> Result<Detached,
     let gone = || spawn(io::Error::other("it ended before it could be held"));
     let pid = child.id().ok_or_else(gone)?;
     let stdout = child.stdout.take().ok_or_else(gone)?;
-    Ok(Detached { pid, stdout })
+    Ok(Detached { pid, stdout, child })
 }
 
 /// Finds the file that a program's name means: itself when it has a slash, else the first executable in `path`.

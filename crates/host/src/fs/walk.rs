@@ -58,6 +58,11 @@ pub fn kind_of(path: &Path) -> Result<Option<Kind>, FsError> {
     }
 }
 
+/// Whether a link lies at a path, wherever it leads.
+pub fn is_link(path: &Path) -> bool {
+    std::fs::symlink_metadata(path).is_ok_and(|meta| meta.is_symlink())
+}
+
 /// Removes a directory that somebody else worked in, also where they closed directories to their owner.
 /// A link in its place is removed, not followed; that nothing is there is fine.
 pub fn remove_foreign_dir(path: &Path) -> Result<(), FsError> {
@@ -160,6 +165,7 @@ mod tests {
         rename(&dir.path().join("root/a"), &dir.path().join("moved")).unwrap();
         assert_eq!(kind_of(&dir.path().join("moved/b/c")).unwrap(), Some(Kind::File));
         assert_eq!(kind_of(&dir.path().join("root/link")).unwrap(), Some(Kind::Other));
+        assert!(is_link(&dir.path().join("root/link")) && !is_link(&dir.path().join("moved")));
         assert!(age(&dir.path().join("moved/b/c")).unwrap() < std::time::Duration::from_secs(3600));
     }
 }

@@ -1,0 +1,20 @@
+//! Starts, watches, meters, stops and resumes what does the work: engines, checks and jobs.
+//!
+//! [`supervise`] is the process that holds one attempt's tree and outlives its worker; [`supervisor`] is the worker's
+//! side of it; [`engine`] says what an engine is asked and what it answers. No rules of the product are here: what an
+//! ending means for a step or a run is decided elsewhere.
+
+pub mod engine;
+pub mod exit;
+mod protocol;
+pub mod scripted;
+pub mod shell;
+pub mod spec;
+pub mod spool;
+pub mod supervise;
+pub mod supervisor;
+
+pub use engine::{Engine, EngineError, EngineEvent, EngineRequest};
+pub use exit::{Exit, Outcome};
+pub use host::contain::Containment;
+pub use supervisor::{Adopted, Launch, Supervised};

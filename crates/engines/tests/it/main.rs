@@ -1,0 +1,9 @@
+//! Supervision of real processes, through the binary in `examples/supervise.rs`.
+#![expect(clippy::unwrap_used, reason = "helpers of tests may fail a test, too")]
+
+mod adoption;
+mod containment;
+mod limits;
+mod machine;
+mod scripted;
+mod spawn;

@@ -1,0 +1,55 @@
+//! Unix sockets in directories of ours, however long their path is: the kernel allows about a hundred bytes.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+
+const MAX_SOCKET_PATH: usize = 100;
+
+/// Listens under `name` in the current directory; only this user may connect, and nothing waits in `accept`.
+pub fn listen_here(name: &str) -> io::Result<UnixListener> {
+    match std::fs::remove_file(name) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let listener = UnixListener::bind(name)?;
+    std::fs::set_permissions(name, std::fs::Permissions::from_mode(0o600))?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+/// Connects to the socket `name` in `dir`.
+pub async fn connect_in(dir: &Path, name: &str) -> io::Result<tokio::net::UnixStream> {
+    let path = dir.join(name);
+    if path.as_os_str().len() <= MAX_SOCKET_PATH {
+        return tokio::net::UnixStream::connect(path).await;
+    }
+    // A short name for the same directory; it holds as long as the descriptor is open.
+    let open = File::open(dir)?;
+    tokio::net::UnixStream::connect(format!("/proc/self/fd/{}/{name}", open.as_raw_fd())).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_socket_deep_down_is_reached() {
+        let dir = tempfile::tempdir().unwrap();
+        let deep = dir.path().join("d".repeat(120));
+        std::fs::create_dir(&deep).unwrap();
+        // Listening needs the current directory, which tests share: listen high up and move it down.
+        let high = dir.path().join("s");
+        let listener = UnixListener::bind(&high).unwrap();
+        std::fs::rename(&high, deep.join("s")).unwrap();
+
+        let connected = connect_in(&deep, "s").await;
+
+        assert!(connected.is_ok(), "{connected:?}");
+        drop(listener);
+        assert!(connect_in(&deep, "s").await.is_err());
+    }
+}
