@@ -230,7 +230,7 @@ impl<S: Stored> Written<S> {
     }
 
     fn commit(&self, cause: &Cause, command: &impl Serialize, context: &Context) -> Commit {
-        let subject = Subject::new(S::KIND, self.after.id());
+        let subject = Subject::new(S::KIND, &self.after.id());
         let changes = !self.decision.events.is_empty();
         let at = self.before.as_ref().map_or(At::New, |(_, version)| At::Version(*version));
         let mut rows =

@@ -105,7 +105,7 @@ pub struct Subject {
 }
 
 impl Subject {
-    pub fn new(kind: SubjectKind, id: impl ToString) -> Self {
+    pub fn new(kind: SubjectKind, id: &(impl ToString + ?Sized)) -> Self {
         Self { kind, id: id.to_string() }
     }
 }

@@ -1,0 +1,171 @@
+//! The loops that claim tasks and hand each to its handler.
+
+use std::{sync::Arc, time::Duration};
+
+use control::Control;
+use domain::{
+    commit::{Ack, Then},
+    task::{Lane, Task},
+};
+use store::queue::{Caps, Claim};
+use tokio::sync::Semaphore;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    Handle, StartError, Worker,
+    config::WorkerConfig,
+    failure::Failure,
+    lease::{Lease, Leases},
+};
+
+/// Starts a worker: adopts what an earlier one left running, then claims.
+pub async fn start(config: WorkerConfig, control: Control) -> Result<Handle, StartError> {
+    for dir in [config.data_dir.clone(), config.attempts_dir(), config.workers_dir()] {
+        host::fs::create_private_dir(&dir).map_err(StartError::Directory)?;
+    }
+    let incarnation = format!("w-{}", host::random::base62(12));
+    let alive = host::fs::LockFile::acquire(&config.workers_dir().join(&incarnation)).map_err(StartError::Alive)?;
+    let worker = Worker {
+        control,
+        config: Arc::new(config),
+        incarnation,
+        leases: Leases::default(),
+        tracker: TaskTracker::new(),
+        draining: CancellationToken::new(),
+    };
+    host::task::spawn("heartbeat", worker.clone().heartbeat());
+    let slots = Slots::new(&worker.config);
+    worker.recover(&slots).await.map_err(StartError::Recovery)?;
+    host::task::spawn("housekeeping", worker.clone().housekeep());
+    host::task::spawn("claim fast", worker.clone().claim(Lane::Fast, slots.clone()));
+    host::task::spawn("claim engine", worker.clone().claim(Lane::Engine, slots));
+    tracing::info!(worker = %worker.incarnation, "Started worker {}", worker.incarnation);
+    Ok(Handle { worker, _alive: alive })
+}
+
+/// Room for tasks, by lane.
+#[derive(Clone, Debug)]
+pub(crate) struct Slots {
+    fast: Arc<Semaphore>,
+    engine: Arc<Semaphore>,
+}
+
+impl Slots {
+    fn new(config: &WorkerConfig) -> Self {
+        Self {
+            fast: Arc::new(Semaphore::new(config.fast_slots.max(1))),
+            engine: Arc::new(Semaphore::new(config.engine_slots.max(1))),
+        }
+    }
+
+    fn of(&self, lane: Lane) -> &Arc<Semaphore> {
+        match lane {
+            Lane::Fast => &self.fast,
+            Lane::Engine => &self.engine,
+        }
+    }
+}
+
+impl Worker {
+    async fn claim(self, lane: Lane, slots: Slots) {
+        let wake = self.control.store().wake();
+        let mut trouble = Duration::ZERO;
+        while !self.draining.is_cancelled() {
+            // Waits for room first, so that nothing is leased that has to queue here.
+            let room = Arc::clone(slots.of(lane));
+            let Ok(first) = Arc::clone(&room).acquire_owned().await else { return };
+            drop(first);
+            let free = u32::try_from(room.available_permits()).unwrap_or(1).max(1);
+            let sent_at = host::clock::since_boot();
+            match self.control.store().work(Vec::new(), self.claim_of(lane, free)).await {
+                Ok(worked) => {
+                    trouble = Duration::ZERO;
+                    let claimed = worked.tasks.len();
+                    for task in worked.tasks {
+                        self.begin(task, sent_at, &slots).await;
+                    }
+                    if claimed > 0 {
+                        continue;
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "A claim failed");
+                    trouble = (trouble * 2).clamp(Duration::from_millis(50), Duration::from_secs(5));
+                    tokio::time::sleep(trouble).await;
+                }
+            }
+            tokio::select! {
+                () = wake.tasks() => {}
+                () = tokio::time::sleep(self.config.poll) => {}
+                () = self.draining.cancelled() => {}
+            }
+        }
+    }
+
+    fn claim_of(&self, lane: Lane, limit: u32) -> Claim {
+        Claim {
+            lane,
+            incarnation: self.incarnation.clone(),
+            limit: limit.min(256),
+            lease: self.config.lease,
+            caps: match lane {
+                Lane::Fast => Caps::default(),
+                Lane::Engine => self.config.caps.clone(),
+            },
+            now: self.control.clock().now(),
+        }
+    }
+
+    /// Hands a leased task to its handler.
+    pub(crate) async fn begin(&self, task: Task, sent_at: Duration, slots: &Slots) {
+        let Ok(room) = Arc::clone(slots.of(task.kind.lane())).acquire_owned().await else { return };
+        let Some(lease) = self.leases.take(task, self.deadline_from(sent_at)) else { return };
+        let worker = self.clone();
+        self.tracker.spawn(host::task::spawn("task", async move {
+            worker.carry_out(&lease).await;
+            worker.leases.release(&lease);
+            drop(room);
+        }));
+    }
+
+    /// Runs the handler, and sees to it that the task is acknowledged or knowingly left alone.
+    async fn carry_out(&self, lease: &Lease) {
+        let task = &lease.task;
+        let failure = match self.handle(lease).await {
+            Ok(()) => return,
+            Err(failure) => failure,
+        };
+        match failure {
+            Failure::Left => {}
+            Failure::Fenced => {
+                tracing::warn!(task.id = %task.id, kind = task.kind.as_str(), "Fenced: task {} was taken over", task.id)
+            }
+            Failure::Task(failure) => {
+                tracing::warn!(task.id = %task.id, kind = task.kind.as_str(), ?failure, "Task {} failed", task.id);
+                let then = failure.then(task.failures, task.max_failures, self.control.clock().now());
+                if let Then::Dead { error } = &then {
+                    self.report_death(lease, error).await;
+                } else {
+                    self.acknowledge(lease.ack(then)).await;
+                }
+            }
+        }
+    }
+
+    /// Acknowledges a task by itself, for as long as its lease may still hold.
+    pub(crate) async fn acknowledge(&self, ack: Ack) {
+        let cause = control::Cause::of(self.actor()).acknowledging(ack);
+        for pause in [10, 100, 1_000, 5_000] {
+            match self.control.record(&cause, &"acknowledge", control::ledger::Rendered::default()).await {
+                Err(control::CommandError::Store(error)) if error.0.is_transient() => {
+                    tokio::time::sleep(Duration::from_millis(pause)).await;
+                }
+                Ok(()) => return,
+                Err(error) => {
+                    tracing::warn!(%error, "A task could not be acknowledged");
+                    return;
+                }
+            }
+        }
+    }
+}

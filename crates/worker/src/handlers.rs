@@ -1,0 +1,68 @@
+//! Which handler carries out which kind of task, and who is told when one is given up.
+
+use control::{Cause, CommandError, ledger::Rendered};
+use domain::{commit::Then, ids::RunId, run::RunCommand, task::TaskKind};
+
+use crate::{Worker, failure::Failure, lease::Lease};
+
+impl Worker {
+    pub(crate) async fn handle(&self, lease: &Lease) -> Result<(), Failure> {
+        // A task that took its workers with it is only reported, never carried out again.
+        if lease.task.is_quarantined() {
+            let why = format!("{} workers died while they carried it out", lease.task.crashes);
+            self.report_death(lease, &why).await;
+            return Ok(());
+        }
+        match lease.task.kind {
+            TaskKind::RunJob => self.run_job(lease).await,
+            TaskKind::ExpireGate => self.expire_gate(lease).await,
+            TaskKind::DeliverMessage => self.deliver_message(lease).await,
+            TaskKind::Noop => {
+                self.acknowledge(lease.done()).await;
+                Ok(())
+            }
+            TaskKind::ProjectSetup
+            | TaskKind::PlanProtocol
+            | TaskKind::ExecuteStep
+            | TaskKind::RunQuality
+            | TaskKind::AdvanceBranch => Err(Failure::give_up("this worker has no handler for it")),
+        }
+    }
+
+    /// Tells the subject that its task is given up, in the commit that ends the task.
+    pub(crate) async fn report_death(&self, lease: &Lease, why: &str) {
+        let task = &lease.task;
+        let dead = Then::Dead { error: why.to_owned() };
+        let cause = Cause::of(self.actor()).acknowledging(lease.ack(dead.clone()));
+        let told = match task.kind {
+            TaskKind::RunJob => {
+                let command = RunCommand::GiveUp { worker: self.incarnation.clone(), why: why.to_owned() };
+                let run = RunId(task.subject.id.clone());
+                self.control.command_run(&run, command, &cause, |_| Rendered::default()).await.map(drop)
+            }
+            TaskKind::DeliverMessage => self.give_message_up(lease, why).await,
+            TaskKind::ExpireGate
+            | TaskKind::Noop
+            | TaskKind::ProjectSetup
+            | TaskKind::PlanProtocol
+            | TaskKind::ExecuteStep
+            | TaskKind::RunQuality
+            | TaskKind::AdvanceBranch => {
+                self.acknowledge(lease.ack(dead)).await;
+                Ok(())
+            }
+        };
+        match told {
+            Ok(()) | Err(CommandError::Fenced) => {}
+            // The subject is past caring: only the task is left to end.
+            Err(error) if !matches!(error, CommandError::Store(_)) => self.acknowledge(lease.ack(dead_of(why))).await,
+            Err(error) => {
+                tracing::error!(task.id = %task.id, %error, "Could not report that task {} was given up", task.id)
+            }
+        }
+    }
+}
+
+fn dead_of(why: &str) -> Then {
+    Then::Dead { error: why.to_owned() }
+}

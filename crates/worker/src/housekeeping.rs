@@ -1,0 +1,77 @@
+//! What nobody waits for: leases that ended, tasks that fall due, rows that retention no longer keeps.
+
+use std::time::Duration;
+
+use store::Retention;
+
+use crate::Worker;
+
+/// Scheduled tasks made ready in one go, and leases returned in one go.
+const BATCH: u32 = 500;
+/// Rows deleted in one go, small enough to hold nobody up.
+const SLICE: u32 = 500;
+const PRUNE_EVERY: Duration = Duration::from_secs(60);
+
+impl Worker {
+    pub(crate) async fn housekeep(self) {
+        let mut pruned_at = host::clock::monotonic();
+        while !self.draining.is_cancelled() {
+            let next = self.promote().await;
+            self.reap().await;
+            if pruned_at.elapsed() > PRUNE_EVERY {
+                self.prune().await;
+                pruned_at = host::clock::monotonic();
+            }
+            // A gate expires when it is due, not a poll later.
+            let pause =
+                next.map_or(self.config.poll, |due| due.since(self.control.clock().now()).min(self.config.poll));
+            tokio::select! {
+                () = tokio::time::sleep(pause.max(Duration::from_millis(5))) => {}
+                () = self.draining.cancelled() => {}
+            }
+        }
+    }
+
+    /// Makes due tasks ready; when the next one is due.
+    async fn promote(&self) -> Option<domain::time::Timestamp> {
+        loop {
+            match self.control.store().promote(self.control.clock().now(), BATCH).await {
+                Ok((promoted, _)) if promoted == BATCH => {}
+                Ok((_, next)) => return next,
+                Err(error) => {
+                    tracing::warn!(%error, "Due tasks could not be made ready");
+                    return None;
+                }
+            }
+        }
+    }
+
+    async fn reap(&self) {
+        match self.control.store().reap(&self.incarnation, BATCH).await {
+            Ok(reaped) => {
+                for task in &reaped.tasks {
+                    tracing::warn!(task.id = %task, "The lease of task {task} ended without an answer");
+                }
+            }
+            Err(error) => tracing::warn!(%error, "Ended leases could not be returned"),
+        }
+    }
+
+    async fn prune(&self) {
+        let now = self.control.clock().now();
+        let keep = self.config.retention;
+        let retention = Retention {
+            dedup_before: now.before(keep.dedup),
+            idempotency_before: now.before(keep.idempotency),
+            tasks_before: now.before(keep.tasks),
+            slice: SLICE,
+        };
+        loop {
+            match self.control.store().prune(&retention).await {
+                Ok(0) => return,
+                Ok(_) => tokio::task::yield_now().await,
+                Err(error) => return tracing::warn!(%error, "Old rows could not be deleted"),
+            }
+        }
+    }
+}

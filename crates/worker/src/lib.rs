@@ -1,0 +1,75 @@
+//! Claims tasks and carries out their effects.
+//!
+//! A worker may die at any line: whatever it does for a task is guarded by the fence of its lease, and what it leaves
+//! behind is found by the next claim. It decides nothing; it reports to `control`. Start at [`Worker::start`], then at
+//! [`lease`] for what a handler holds, and `run_job` for the longest handler.
+
+pub mod config;
+pub mod lease;
+mod claims;
+mod deliver;
+mod expire;
+mod failure;
+mod handlers;
+mod housekeeping;
+mod recovery;
+mod run_job;
+
+use std::sync::Arc;
+
+use control::Control;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+pub use crate::config::WorkerConfig;
+use crate::lease::Leases;
+
+/// What every handler of one worker process shares.
+#[derive(Clone, Debug)]
+pub(crate) struct Worker {
+    pub(crate) control: Control,
+    pub(crate) config: Arc<WorkerConfig>,
+    /// The random name of this process, new at every start.
+    pub(crate) incarnation: String,
+    pub(crate) leases: Leases,
+    pub(crate) tracker: TaskTracker,
+    /// No new claims.
+    pub(crate) draining: CancellationToken,
+}
+
+/// A started worker.
+#[derive(Debug)]
+pub struct Handle {
+    worker: Worker,
+    /// Held for as long as this process may hold leases: whoever can lock it knows that this worker is dead.
+    _alive: host::fs::LockFile,
+}
+
+/// Why a worker did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("cannot prepare the worker's directories")]
+    Directory(#[source] host::fs::FsError),
+    #[error("cannot mark the worker as alive: {0:?}")]
+    Alive(host::fs::Held),
+    #[error("cannot look for what an earlier worker left")]
+    Recovery(#[source] store::StoreError),
+}
+
+impl Handle {
+    /// The worker's name on timelines.
+    pub fn incarnation(&self) -> &str {
+        &self.worker.incarnation
+    }
+
+    /// Claims nothing more and waits, as long as configured, for what is under way. Processes that still run then live
+    /// on under their supervisors, for the next worker to adopt.
+    pub async fn drain(self) {
+        self.worker.draining.cancel();
+        self.worker.tracker.close();
+        if tokio::time::timeout(self.worker.config.drain, self.worker.tracker.wait()).await.is_err() {
+            tracing::warn!("Left work under its supervisors for the next worker");
+        }
+    }
+}
+
+pub use crate::claims::start;

@@ -1,0 +1,82 @@
+//! What an earlier worker on this machine left behind: attempts that still run, or that ended while nobody looked.
+//!
+//! A lease is taken over here only when its worker is provably dead and its attempt answers to the nonce of the ledger.
+//! Whatever cannot be taken over goes back to the queue, on SQLite at once, on PostgreSQL when the lease ends.
+
+use std::path::Path;
+
+use domain::{
+    run::Run,
+    task::{Task, TaskKind, TaskState},
+};
+use engines::supervisor::{self, Adopted};
+use store::StoreError;
+
+use crate::{Worker, claims::Slots};
+
+impl Worker {
+    pub(crate) async fn recover(&self, slots: &Slots) -> Result<(), StoreError> {
+        let store = self.control.store();
+        for task in store.list_leases(&self.incarnation).await? {
+            if !self.is_ours_to_adopt(&task).await? {
+                continue;
+            }
+            let TaskState::Leased { fence, .. } = &task.state else { continue };
+            let sent_at = host::clock::since_boot();
+            if let Some(adopted) = store.adopt(&task.id, *fence, &self.incarnation, self.config.lease).await? {
+                self.begin(adopted, sent_at, slots).await;
+            }
+        }
+        while !store.reap(&self.incarnation, 500).await?.tasks.is_empty() {}
+        self.forget_dead_workers();
+        Ok(())
+    }
+
+    /// Whether the attempt of a leased task runs here, or ended here, and its worker is dead.
+    async fn is_ours_to_adopt(&self, task: &Task) -> Result<bool, StoreError> {
+        let TaskState::Leased { incarnation, .. } = &task.state else { return Ok(false) };
+        if !self.is_dead(incarnation) {
+            return Ok(false);
+        }
+        let attempt = match task.kind {
+            TaskKind::RunJob => {
+                self.control.store().find::<Run>(&task.subject.id).await?.and_then(|run| run.subject.running().cloned())
+            }
+            TaskKind::ExpireGate
+            | TaskKind::DeliverMessage
+            | TaskKind::ProjectSetup
+            | TaskKind::PlanProtocol
+            | TaskKind::ExecuteStep
+            | TaskKind::RunQuality
+            | TaskKind::AdvanceBranch
+            | TaskKind::Noop => None,
+        };
+        let Some(attempt) = attempt else { return Ok(false) };
+        let dir = self.config.attempts_dir().join(attempt.id.as_str());
+        Ok(match supervisor::adopt(&dir, &attempt.nonce).await {
+            Ok(Adopted::Running(_) | Adopted::Finished(_)) => true,
+            Ok(Adopted::Gone) | Err(_) => false,
+        })
+    }
+
+    /// A worker of this machine holds its lock for as long as it lives; one of another machine has none here.
+    fn is_dead(&self, incarnation: &str) -> bool {
+        let lock = self.config.workers_dir().join(incarnation);
+        host::fs::exists(&lock) && host::fs::LockFile::acquire(&lock).is_ok()
+    }
+
+    fn forget_dead_workers(&self) {
+        let dir = self.config.workers_dir();
+        for name in host::fs::list_names(&dir).unwrap_or_default() {
+            if name != self.incarnation && self.is_dead(&name) {
+                self.forget(&dir.join(name));
+            }
+        }
+    }
+
+    fn forget(&self, lock: &Path) {
+        if let Err(error) = host::fs::remove_file(lock) {
+            tracing::debug!(%error, "Could not remove the lock of a dead worker");
+        }
+    }
+}
