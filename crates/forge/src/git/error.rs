@@ -32,6 +32,8 @@ pub enum GitError {
     Rejected { branch: BranchName, reason: String },
     #[error("{path} is a git repository inside the worktree")]
     NestedRepository { path: PathBuf },
+    #[error("{path} is a pipe, a socket or a device where git expects a file")]
+    SpecialFile { path: PathBuf },
     #[error("{path} is not a worktree of ours")]
     NotAWorktree { path: PathBuf },
     #[error("the worktree {path} has more than {limit} entries")]
@@ -82,6 +84,7 @@ impl GitError {
             Self::CheckedOut { .. } => "branch_checked_out",
             Self::Rejected { .. } => "push_rejected",
             Self::NestedRepository { .. } => "nested_repository",
+            Self::SpecialFile { .. } => "special_file",
             Self::NotAWorktree { .. } => "not_a_worktree",
             Self::TooManyFiles { .. } => "too_many_files",
             Self::PathInTheWay { .. } => "path_in_the_way",

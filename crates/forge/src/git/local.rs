@@ -132,3 +132,31 @@ impl super::program::Git {
         Ok(false)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::program::{Git, GitConfig};
+    use super::*;
+
+    #[tokio::test]
+    async fn hook_commands_are_found_wherever_the_configuration_takes_them_from() {
+        let dir = tempfile::tempdir().unwrap();
+        let git = Git::find(GitConfig::beneath(dir.path())).await.unwrap();
+        let git_dir = dir.path().join("repo");
+        for name in ["objects", "refs"] {
+            std::fs::create_dir_all(git_dir.join(name)).unwrap();
+        }
+        std::fs::write(git_dir.join("HEAD"), "ref: refs/heads/main\n").unwrap();
+        std::fs::write(dir.path().join("included"), "[hook \"x\"]\n\tcommand = touch x\n\tevent = pre-receive\n")
+            .unwrap();
+        let repo = LocalRepo::open(&git_dir, &LocalPolicy::Beneath(vec![dir.path().to_owned()])).unwrap();
+        let mut found = Vec::new();
+        for config in
+            ["[core]\n\tbare = true\n", "[Hook \"x\"]\n\tevent = update\n", "[include]\n\tpath = ../included\n"]
+        {
+            std::fs::write(git_dir.join("config"), config).unwrap();
+            found.push(git.configures_hooks(&repo).await.unwrap());
+        }
+        assert_eq!(found, [false, true, true]);
+    }
+}

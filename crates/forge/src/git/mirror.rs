@@ -28,12 +28,15 @@ node_modules/
 /// A lock file this much older than any call may live belongs to nobody.
 const STALE_AFTER: u32 = 2;
 
-/// A project's mirror. Clones, and mirrors opened again, share one lock for whatever changes refs.
+/// A project's mirror. Clones, and mirrors opened again, share their locks.
 #[derive(Debug, Clone)]
 pub struct Mirror {
     pub(super) git: Git,
     dir: PathBuf,
-    lock: Arc<Mutex<()>>,
+    /// For whatever changes refs of ours: short.
+    refs: Arc<Mutex<()>>,
+    /// For fetches, which may take long and change no ref of ours.
+    fetches: Arc<Mutex<()>>,
 }
 
 /// How a repository names its objects.
@@ -67,7 +70,7 @@ impl Mirror {
         }
         let dir = host::fs::canonicalize(dir)?;
         write_droppings(&dir)?;
-        Ok(Self { git: git.clone(), lock: git.lock_of(&dir), dir })
+        Ok(Self { git: git.clone(), refs: git.lock_of(&dir), fetches: git.lock_of(&dir.join("fetches")), dir })
     }
 
     pub fn dir(&self) -> &Path {
@@ -81,7 +84,7 @@ impl Mirror {
     /// Fetches one branch with its history and says where it is. The result lives under `refs/remotes/origin/`.
     pub async fn fetch(&self, source: &Remote, base: &BranchName) -> Result<ObjectId, GitError> {
         let fetched = base.to_fetched_ref();
-        let _held = self.hold().await;
+        let _held = self.fetches.lock().await;
         let answer = self
             .run_unlocking(|| {
                 self.call("fetch")
@@ -140,6 +143,15 @@ impl Mirror {
         if found.len() == expressions.len() { Ok(found) } else { Err(answer.unexpected(&answer.stdout)) }
     }
 
+    /// Packs what accumulated, and drops objects that nothing has referred to for two weeks. For a quiet hour: it
+    /// may take long in a large repository.
+    pub async fn tidy(&self) -> Result<(), GitError> {
+        // Objects that no ref reaches stay as they are here: an attempt may be about to keep them.
+        self.git.run(self.call("repack").args(["-d", "-l", "-q"])).await?.succeeded()?;
+        self.git.run(self.call("prune").arg("--expire=2.weeks.ago")).await?.succeeded()?;
+        Ok(())
+    }
+
     /// A call on this mirror.
     pub(super) fn call(&self, subcommand: &'static str) -> Call {
         Call::new(subcommand).git_dir(&self.dir)
@@ -147,7 +159,7 @@ impl Mirror {
 
     /// Waits for everybody else in this process who changes refs of this mirror.
     pub(super) async fn hold(&self) -> MutexGuard<'_, ()> {
-        self.lock.lock().await
+        self.refs.lock().await
     }
 
     /// Runs a call that writes refs or an index; when a lock file of a process that died is in the way, once more.

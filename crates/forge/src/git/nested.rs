@@ -1,26 +1,35 @@
-//! Looks for git repositories that somebody made inside a worktree, before git does.
+//! Looks for what somebody put into a worktree to lead git astray, before git gets there: repositories inside it, and
+//! pipes under names that git opens.
 
 use super::call::Call;
 use super::error::GitError;
 use super::program::Git;
-use host::fs::Step;
+use host::fs::{Kind, Step};
 use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+/// Files that git opens on its way through a worktree, whatever they are.
+const READ_BY_GIT: [&str; 3] = [".gitignore", ".gitattributes", ".gitmodules"];
+
 /// The directories in a worktree that hold something called `.git`, as relative paths.
 ///
 /// A `.git` at the top is left out: git never looks at it, because it is told which git directory to use.
 pub(super) fn find(root: &Path, limit: usize) -> Result<Vec<PathBuf>, GitError> {
-    let mut found = Vec::new();
+    let (mut found, mut special) = (Vec::new(), None);
     let mut n_entries = 0;
-    host::fs::walk(root, |path, _| {
+    host::fs::walk(root, |path, kind| {
         n_entries += 1;
         if n_entries > limit {
             return Step::Stop;
         }
         let name = path.file_name().unwrap_or_default();
+        // Git waits for ever at a pipe; a link under these names it leaves alone.
+        if kind == Kind::Other && READ_BY_GIT.iter().any(|read| name == *read) && !host::fs::is_link(&root.join(path)) {
+            special = Some(path.to_owned());
+            return Step::Stop;
+        }
         if !name.eq_ignore_ascii_case(".git") {
             return Step::Enter;
         }
@@ -30,6 +39,9 @@ pub(super) fn find(root: &Path, limit: usize) -> Result<Vec<PathBuf>, GitError> 
         }
         Step::Skip
     })?;
+    if let Some(path) = special {
+        return Err(GitError::SpecialFile { path });
+    }
     if n_entries > limit { Err(GitError::TooManyFiles { path: root.to_owned(), limit }) } else { Ok(found) }
 }
 

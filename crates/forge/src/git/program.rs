@@ -114,10 +114,10 @@ impl Git {
         call.run_by(&self.inner.program, &self.inner.home, &self.inner.limits).await
     }
 
-    /// The lock for everything that changes refs of the mirror at `dir`, the same for everybody in this process.
-    pub(super) fn lock_of(&self, dir: &Path) -> Arc<tokio::sync::Mutex<()>> {
+    /// The lock that belongs to a place, the same for everybody in this process.
+    pub(super) fn lock_of(&self, place: &Path) -> Arc<tokio::sync::Mutex<()>> {
         let mut locks = self.inner.locks.lock().unwrap_or_else(PoisonError::into_inner);
-        locks.entry(dir.to_owned()).or_default().clone()
+        locks.entry(place.to_owned()).or_default().clone()
     }
 }
 

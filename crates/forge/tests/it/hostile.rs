@@ -350,3 +350,61 @@ async fn a_submodule_is_neither_fetched_nor_entered() {
         canary.assert_silent("changes", &project.git);
     }
 }
+
+#[tokio::test]
+async fn an_object_that_only_a_planted_remote_could_bring_is_not_fetched_from_it() {
+    for project in every_project().await {
+        let canary = Canary::new(project.root());
+        let blob = project.user(&["rev-parse", "HEAD:a"]).await;
+        let object = project.source().join(format!(".git/objects/{}/{}", &blob[..2], &blob[2..]));
+        std::fs::remove_file(object).unwrap();
+        let run = canary.command("run");
+        let text = format!(
+            "[core]\n\trepositoryFormatVersion = 1\n[extensions]\n\tpartialClone = evil\n\
+             [remote \"evil\"]\n\turl = ext::{run}\n\tpromisor = true\n\tuploadpack = {run}\n\
+             [protocol \"ext\"]\n\tallow = always\n"
+        );
+        let config = project.source().join(".git/config");
+        let before = std::fs::read_to_string(&config).unwrap();
+        std::fs::write(&config, before + &text).unwrap();
+        try_plain_git(project.git.program(), &project.source(), &["cat-file", "-p", "HEAD:a"]).await;
+        assert_ne!(canary.sung(), [""; 0], "plain git fetches it");
+
+        let fresh = project.root().join("fresh.git");
+        let mirror = Mirror::open_or_create(&project.git, &fresh, ObjectFormat::Sha1).await.unwrap();
+        let fetched = mirror.fetch(&project.remote(), &branch("main")).await;
+
+        assert_eq!(fetched.unwrap_err().kind(), "git_failed");
+        canary.assert_silent("fetch", &project.git);
+    }
+}
+
+#[tokio::test]
+async fn pipes_and_closed_files_do_not_hold_a_snapshot_up() {
+    for project in every_project().await {
+        let worktree = project.mirror.checkout(&project.base, &project.worktree_dir(1)).await.unwrap();
+        let mkfifo = |name: &str| {
+            let command = host::process::Command::new("mkfifo").arg(worktree.dir().join(name));
+            async move { assert!(host::process::run(command).await.unwrap().status.success()) }
+        };
+        mkfifo("pipe").await;
+        std::fs::write(worktree.dir().join("new"), "x").unwrap();
+        std::os::unix::fs::symlink("/dev/zero", worktree.dir().join(".gitignore")).unwrap();
+
+        let snapshot = worktree.snapshot_commit(&project.base, &info("x")).await.unwrap();
+
+        let changes = project.mirror.changes(&project.base, &snapshot.commit).await.unwrap();
+        let shown: Vec<_> = changes.iter().map(|change| (change.kind.letter(), change.path.as_str())).collect();
+        assert_eq!(shown, [('A', ".gitignore"), ('A', "new")]);
+        for name in ["dir/.gitattributes", "run.d/.gitignore"] {
+            std::fs::create_dir_all(worktree.dir().join("run.d")).unwrap();
+            mkfifo(name).await;
+            assert_eq!(worktree.changes(&project.base).await.unwrap_err().kind(), "special_file", "{name}");
+            std::fs::remove_file(worktree.dir().join(name)).unwrap();
+        }
+        std::fs::remove_file(worktree.dir().join("dir/b")).unwrap();
+        mkfifo("dir/b").await;
+        let error = worktree.changes(&project.base).await.unwrap_err();
+        assert!(error.to_string().contains("dir/b: can only add regular files"), "{error}");
+    }
+}

@@ -5,6 +5,7 @@
 mod fixture;
 
 mod branches;
+mod cost;
 mod hostile;
 mod mirror;
 mod replay;

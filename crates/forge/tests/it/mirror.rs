@@ -1,6 +1,7 @@
 use crate::fixture::*;
 use forge::git::types::RefName;
-use forge::git::{Git, GitConfig, GitError, LocalPolicy, LocalRepo, MINIMUM, Mirror, ObjectFormat, Remote};
+use forge::git::{Git, GitConfig, GitError, Limits, LocalPolicy, LocalRepo, MINIMUM, Mirror, ObjectFormat, Remote};
+use std::time::Duration;
 
 #[tokio::test]
 async fn a_git_that_is_not_there_is_missing() {
@@ -16,12 +17,17 @@ async fn a_git_that_is_not_there_is_missing() {
 async fn a_program_that_is_no_git_is_told_apart() {
     let data = tempfile::tempdir().unwrap();
     let program = data.path().join("git");
-    for (script, kind) in
-        [("echo git version 2.38.9", "git_too_old"), ("echo hello", "git_unexpected"), ("exit 3", "git_failed")]
-    {
+    for (script, kind) in [
+        ("echo git version 2.38.9", "git_too_old"),
+        ("echo hello", "git_unexpected"),
+        ("exit 3", "git_failed"),
+        ("sleep 60", "git_timed_out"),
+        ("yes", "git_timed_out"),
+    ] {
         std::fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
         set_mode(&program, 0o755);
-        let config = GitConfig { program: Some(program.clone()), ..GitConfig::beneath(data.path()) };
+        let limits = Limits { local: Duration::from_millis(300), ..Limits::default() };
+        let config = GitConfig { program: Some(program.clone()), limits, ..GitConfig::beneath(data.path()) };
         assert_eq!(Git::find(config).await.unwrap_err().kind(), kind, "{script}");
     }
 }
@@ -209,7 +215,7 @@ async fn a_lock_left_by_a_dead_process_is_removed_only_when_it_is_old() {
         std::fs::write(&lock, "").unwrap();
 
         let young = project.mirror.advance_branch(&name, None, &project.base).await;
-        let old = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_000);
+        let old = std::time::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
         std::fs::File::options().write(true).open(&lock).unwrap().set_modified(old).unwrap();
         let aged = project.mirror.advance_branch(&name, None, &project.base).await;
 
@@ -226,5 +232,43 @@ async fn an_address_is_only_ever_reached_over_https_or_ssh() {
         let error = project.mirror.fetch(&url, &branch("main")).await.unwrap_err();
         assert_eq!(error.kind(), "git_failed", "{error}");
         assert!(!error.to_string().contains("not allowed"), "https itself is allowed: {error}");
+    }
+}
+
+#[tokio::test]
+async fn a_history_with_harmless_slips_is_taken_as_it_is() {
+    for project in every_project().await {
+        let tree = project.user(&["rev-parse", "HEAD^{tree}"]).await;
+        let slip = format!("tree {tree}\nauthor A <a@b> 1300000000 +051800\ncommitter A<a@b>1300000000 +0000\n\nold\n");
+        let command = host::process::Command::new(project.git.program())
+            .args(["hash-object", "--literally", "-w", "-t", "commit", "--stdin"])
+            .cwd(project.source())
+            .env("PATH", host::process::DEFAULT_PATH)
+            .stdin(slip);
+        let output = host::process::run(command).await.unwrap();
+        let id = String::from_utf8(output.stdout).unwrap();
+        project.user(&["update-ref", "refs/heads/old", id.trim()]).await;
+
+        let tip = project.mirror.fetch(&project.remote(), &branch("old")).await.unwrap();
+
+        assert_eq!(tip.as_str(), id.trim());
+    }
+}
+
+#[tokio::test]
+async fn tidying_keeps_what_is_referred_to_and_what_is_new() {
+    for project in every_project().await {
+        let write = |text: &'static str| {
+            let (mirror, base) = (project.mirror.clone(), project.base.clone());
+            async move { mirror.write_files(&base, &[(path("x"), text.into())], &info(text)).await.unwrap() }
+        };
+        let (kept, loose) = (write("kept").await, write("not kept yet").await);
+        project.mirror.keep_attempt(1, &kept).await.unwrap();
+
+        project.mirror.tidy().await.unwrap();
+
+        for commit in [&kept, &loose] {
+            assert!(project.mirror.read_file(commit, &path("x"), 100).await.unwrap().is_some());
+        }
     }
 }
