@@ -163,8 +163,11 @@ fn read_open(file: File, path: &Path, cap: u64) -> Result<Vec<u8>, FsError> {
 
 /// Reads up to `limit` bytes from `offset` on, with the file's length at that moment.
 pub fn read_at(path: &Path, offset: u64, limit: usize) -> Result<(Vec<u8>, u64), FsError> {
+    read_open_at(&open_read(path)?, path, offset, limit)
+}
+
+fn read_open_at(file: &File, path: &Path, offset: u64, limit: usize) -> Result<(Vec<u8>, u64), FsError> {
     use std::os::unix::fs::FileExt;
-    let file = open_read(path)?;
     let error = |source| FsError::io("cannot read", path, source);
     let total = file.metadata().map_err(error)?.len();
     let wanted = usize::try_from(total.saturating_sub(offset)).unwrap_or(usize::MAX).min(limit);

@@ -60,6 +60,17 @@ impl Beneath {
         read_open(file, &shown, cap)
     }
 
+    /// Reads up to `limit` bytes of a regular file from `offset` on, with its length at that moment.
+    pub fn read_at(&self, path: &RelPath, offset: u64, limit: usize) -> Result<(Vec<u8>, u64), FsError> {
+        let file = File::from(self.open_path(path, OFlags::RDONLY | OFlags::NONBLOCK, Mode::empty())?);
+        let shown = self.shown(path);
+        let meta = file.metadata().map_err(|source| FsError::io("cannot examine", &shown, source))?;
+        if !meta.is_file() || meta.nlink() != 1 {
+            return Err(FsError::NotRegular { path: shown });
+        }
+        super::read_open_at(&file, &shown, offset, limit)
+    }
+
     /// Replaces or creates a file as a whole; directories on the way are made. An existing file keeps its mode.
     pub fn write(&self, path: &RelPath, bytes: &[u8]) -> Result<(), FsError> {
         self.write_with_mode(path, bytes, None)
