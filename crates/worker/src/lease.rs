@@ -25,6 +25,9 @@ use crate::Worker;
 /// How long before the end of a lease its holder stops.
 const MARGIN: Duration = Duration::from_secs(5);
 
+/// How often at most a wake-up makes us look before the next heartbeat is due.
+const LEARN_AT_MOST: Duration = Duration::from_secs(1);
+
 /// One task held under its fence.
 #[derive(Clone, Debug)]
 pub(crate) struct Lease {
@@ -124,8 +127,16 @@ impl Worker {
             // No lease runs out on SQLite: this only learns what is to stop.
             Duration::from_millis(250)
         };
+        let wake = self.control.store().wake();
         loop {
-            tokio::time::sleep(beat).await;
+            tokio::select! {
+                () = tokio::time::sleep(beat) => {}
+                // Something was committed: perhaps that one of our tasks is no longer wanted.
+                () = async {
+                    tokio::time::sleep(LEARN_AT_MOST.min(beat)).await;
+                    wake.events().await;
+                } => {}
+            }
             self.beat().await;
         }
     }
