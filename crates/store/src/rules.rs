@@ -215,7 +215,7 @@ mod tests {
 
     #[test]
     fn children_are_found_by_the_parent_they_name() {
-        let protocol = Subject::new(SubjectKind::Protocol, 12);
+        let protocol = Subject::new(SubjectKind::Protocol, "12");
 
         assert_eq!(
             children(&protocol),

@@ -44,13 +44,14 @@ const INVARIANTS: [&str; 12] = [
     "SELECT 'event ' || id || ' holds no JSON' FROM events
      WHERE NOT json_valid(data) OR (cause IS NOT NULL AND NOT json_valid(cause))",
     "SELECT 'gate ' || id || ' belongs to ' || coalesce(parent, 'nothing') || ', which does not exist' FROM gates
-     WHERE NOT coalesce(CASE WHEN parent LIKE 'run:%' THEN EXISTS (SELECT 1 FROM runs WHERE id = substr(parent, 5))
-                WHEN parent LIKE 'protocol:%'
-                THEN EXISTS (SELECT 1 FROM protocols WHERE id = CAST(substr(parent, 10) AS INTEGER)) END, 0)",
+     WHERE NOT EXISTS (SELECT 1 FROM runs WHERE id = substr(gates.parent, 5) AND gates.parent LIKE 'run:%')
+       AND NOT EXISTS (SELECT 1 FROM protocols
+                       WHERE id = CAST(substr(gates.parent, 10) AS INTEGER) AND gates.parent LIKE 'protocol:%')",
     "SELECT 'step ' || id || ' belongs to ' || coalesce(parent, 'nothing') || ', which does not exist' FROM steps
      WHERE NOT EXISTS (SELECT 1 FROM protocols WHERE id = CAST(steps.parent AS INTEGER))",
     "SELECT 'identity ' || id || ' belongs to ' || coalesce(parent, 'nothing') || ', which does not exist'
-     FROM identities WHERE NOT EXISTS (SELECT 1 FROM people WHERE 'person:' || people.id = identities.parent)",
+     FROM identities
+     WHERE NOT EXISTS (SELECT 1 FROM people WHERE id = substr(identities.parent, 8) AND identities.parent LIKE 'person:%')",
     "SELECT 'budget ' || id || ' has spent ' || spent || ', its charges are ' || coalesce(charged, 0)
      FROM budgets LEFT JOIN (SELECT budget, sum(amount) AS charged FROM charges GROUP BY budget) AS c ON c.budget = id
      WHERE spent <> coalesce(charged, 0)",
