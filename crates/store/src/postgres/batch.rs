@@ -29,6 +29,8 @@ use crate::{
 pub(super) const FLUSHERS: usize = 3;
 /// Commits in one statement.
 const BATCH: usize = 256;
+/// A batch is small beside this many times its commits.
+const SMALL: usize = 2;
 /// Commits that may wait; more are refused, so that callers hear about overload instead of timing out.
 const WAITING: usize = 4096;
 /// How often a commit runs again alone when others are in its way.
@@ -57,6 +59,8 @@ struct Queue {
     /// Rows that commits under way write, and how many of them read each row.
     written: HashSet<u64>,
     read: HashMap<u64, u32>,
+    /// Commits under way.
+    in_flight: usize,
     closed: bool,
     running: usize,
 }
@@ -113,6 +117,11 @@ fn hash(value: impl Hash) -> u64 {
 impl Queue {
     /// The next commits that may go together, oldest first; their rows are taken until [`Queue::release`].
     fn take(&mut self, limit: usize) -> Vec<Member> {
+        // Beside a large batch a small one gains nothing: it would only compete for the disk. It goes when the large one
+        // is done, with what has queued up until then.
+        if self.waiting.len() * SMALL < self.in_flight {
+            return Vec::new();
+        }
         let mut taken: Vec<Member> = Vec::new();
         let (mut withdraws, mut keeps_task) = (false, false);
         let mut left = VecDeque::new();
@@ -143,10 +152,12 @@ impl Queue {
         // Those that have to wait stay in front of those that came later.
         left.append(&mut self.waiting);
         self.waiting = left;
+        self.in_flight += taken.len();
         taken
     }
 
     fn release(&mut self, keys: &Keys) {
+        self.in_flight -= 1;
         for key in &keys.writes {
             self.written.remove(key);
         }
@@ -227,6 +238,8 @@ struct Flusher {
 impl Flusher {
     async fn run(mut self) {
         loop {
+            // Those that were just answered come back with their next commit before anything is taken.
+            tokio::task::yield_now().await;
             let (batch, more, closed) = {
                 let mut queue = self.shared.lock();
                 let batch = queue.take(BATCH);
