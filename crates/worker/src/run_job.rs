@@ -116,6 +116,10 @@ impl Worker {
         let Some(attempt) = run.running().cloned() else {
             return Err(Failure::give_up("the run is running without an attempt"));
         };
+        // Whoever asked to stop it told a worker that is gone.
+        if run.cancel_requested_by.is_some() {
+            lease.stop.cancel();
+        }
         let dir = self.attempt_dir(&attempt);
         let adopted = supervisor::adopt(&dir, &attempt.nonce).await;
         let keep = Cause::of(self.actor()).acknowledging(lease.keep());
