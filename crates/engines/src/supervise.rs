@@ -89,9 +89,12 @@ fn supervise(path: &Path) -> Result<(), SuperviseError> {
     contain::give_up_new_privileges().map_err(system("give up new privileges"))?;
     let strongest = spec.isolation == Isolation::Strongest;
     let containment = contain::contain_next_child(strongest).map_err(system("contain the tree"))?;
-    contain::hide_memory().map_err(system("hide the memory"))?;
     let mut spoolers = spoolers(&spec).map_err(system("open the output files"))?;
-    let exit = match start(&spec, containment, &mut spoolers) {
+    let oom = contain::OomPreference::prefer_children();
+    contain::hide_memory().map_err(system("hide the memory"))?;
+    let tree = start(&spec, containment, &mut spoolers);
+    oom.restore();
+    let (exit, clients) = match tree {
         Ok(tree) => {
             say(&Started::Ready { containment, started_at });
             Supervisor::new(&spec, tree, containment, started_at, signals, clients, spoolers).run()
@@ -112,7 +115,6 @@ fn supervise(path: &Path) -> Result<(), SuperviseError> {
             return clean_up();
         }
     };
-    let (exit, clients) = exit;
     exit::write(dir, &spec.nonce, &exit).map_err(SuperviseError::Result)?;
     // Whoever waits on a connection reads the result as soon as it closes.
     drop(clients);

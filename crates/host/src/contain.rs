@@ -10,7 +10,7 @@
 use rustix::process::{Pid, Signal, WaitOptions};
 use std::ffi::OsString;
 use std::fs::File;
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
@@ -124,6 +124,35 @@ fn enter_namespaces() -> io::Result<bool> {
     Ok(true)
 }
 
+/// Whom the system kills first when memory runs out: the tree, rather than what holds it or what it works for.
+#[derive(Debug)]
+pub struct OomPreference {
+    own: Option<(File, String)>,
+}
+
+impl OomPreference {
+    /// Makes what this process starts from now on a likelier victim, until [`OomPreference::restore`].
+    pub fn prefer_children() -> Self {
+        // A machine without the file, or that does not let us, has no such preference.
+        let open = || {
+            let path = "/proc/self/oom_score_adj";
+            let before = std::fs::read_to_string(path).ok()?;
+            let file = File::options().write(true).open(path).ok()?;
+            let raised = before.trim().parse::<i32>().ok()?.saturating_add(500).min(1000);
+            (&file).write_all(raised.to_string().as_bytes()).ok()?;
+            Some((file, before))
+        };
+        Self { own: open() }
+    }
+
+    /// Makes this process as unlikely a victim as it was.
+    pub fn restore(self) {
+        if let Some((mut file, before)) = self.own {
+            let _ = file.write_all(before.as_bytes());
+        }
+    }
+}
+
 /// A child of a supervisor.
 #[derive(Debug)]
 pub struct Spawn {
@@ -138,7 +167,9 @@ pub struct Spawn {
     pub stdin: Option<OwnedFd>,
     pub stdout: Option<OwnedFd>,
     pub stderr: Option<OwnedFd>,
-    /// Whether it is killed when this process ends, and sees a `/proc` of its own namespace.
+    /// Whether it is killed when this process dies. Only for a process with one thread: "parent" means that thread.
+    pub dies_with_parent: bool,
+    /// Whether it sees a `/proc` of its own namespace.
     pub first_of_namespace: bool,
 }
 
@@ -159,14 +190,17 @@ pub fn spawn(spawn: Spawn) -> io::Result<Pid> {
     command.stdin(spawn.stdin.map_or_else(Stdio::null, Stdio::from));
     command.stdout(spawn.stdout.map_or_else(Stdio::inherit, Stdio::from));
     command.stderr(spawn.stderr.map_or_else(Stdio::inherit, Stdio::from));
-    let first = spawn.first_of_namespace;
+    let (dies, first) = (spawn.dies_with_parent, spawn.first_of_namespace);
     // SAFETY: the closure only makes system calls on constants and memory of its own; it allocates nothing and takes no
     // lock, so it may run between fork and exec.
     unsafe {
         command.pre_exec(move || {
             rustix::process::setsid()?;
+            if dies {
+                die_with_parent()?;
+            }
             if first {
-                prepare_first_process()?;
+                cover_proc();
             }
             Ok(())
         });
@@ -175,16 +209,20 @@ pub fn spawn(spawn: Spawn) -> io::Result<Pid> {
     pid(child.id())
 }
 
-/// Runs in the first process of a namespace, before it becomes its program.
-fn prepare_first_process() -> io::Result<()> {
+fn die_with_parent() -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+    Ok(())
+}
+
+/// Lets the first process of a namespace see its own `/proc`, where the environment of every other process is out of
+/// sight. Where the system does not allow it the old one stays.
+fn cover_proc() {
     #[cfg(target_os = "linux")]
     {
         use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
         use rustix::thread::{UnshareFlags, unshare_unsafe};
-        // Its parent has one thread, so "parent" means the process and not a thread that may end earlier.
-        rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
-        // A /proc of this namespace keeps the environment of every other process out of sight. Where the system does
-        // not allow it the old one stays; without our own mount namespace we would cover everybody's.
+        // Without our own mount namespace, cut off from its parent, we would cover everybody's.
         // SAFETY: no descriptor table is unshared.
         let own_mounts = unsafe { unshare_unsafe(UnshareFlags::NEWNS) }.is_ok()
             && mount_change(c"/", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC).is_ok();
@@ -193,7 +231,6 @@ fn prepare_first_process() -> io::Result<()> {
             let _ = mount(c"proc", c"/proc", c"proc", flags, None);
         }
     }
-    Ok(())
 }
 
 /// Gives a child a session of its own.

@@ -1,11 +1,10 @@
 //! Unix sockets in directories of ours, however long their path is: the kernel allows about a hundred bytes.
 
-use std::fs::File;
 use std::io;
-use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
+use tokio::net::UnixStream;
 
 const MAX_SOCKET_PATH: usize = 100;
 
@@ -22,14 +21,30 @@ pub fn listen_here(name: &str) -> io::Result<UnixListener> {
 }
 
 /// Connects to the socket `name` in `dir`.
-pub async fn connect_in(dir: &Path, name: &str) -> io::Result<tokio::net::UnixStream> {
+pub async fn connect_in(dir: &Path, name: &str) -> io::Result<UnixStream> {
     let path = dir.join(name);
     if path.as_os_str().len() <= MAX_SOCKET_PATH {
-        return tokio::net::UnixStream::connect(path).await;
+        return UnixStream::connect(path).await;
     }
-    // A short name for the same directory; it holds as long as the descriptor is open.
-    let open = File::open(dir)?;
-    tokio::net::UnixStream::connect(format!("/proc/self/fd/{}/{name}", open.as_raw_fd())).await
+    connect_by_short_name(dir, name).await
+}
+
+#[cfg(target_os = "linux")]
+async fn connect_by_short_name(dir: &Path, name: &str) -> io::Result<UnixStream> {
+    use std::os::fd::AsRawFd;
+    // The short name holds as long as the descriptor is open.
+    let open = std::fs::File::open(dir)?;
+    UnixStream::connect(format!("/proc/self/fd/{}/{name}", open.as_raw_fd())).await
+}
+
+#[cfg(not(target_os = "linux"))]
+async fn connect_by_short_name(dir: &Path, name: &str) -> io::Result<UnixStream> {
+    let link = Path::new("/tmp").join(crate::random::base62(12));
+    std::os::unix::fs::symlink(dir, &link)?;
+    let connected = UnixStream::connect(link.join(name)).await;
+    // Best effort: the link was needed for this moment only.
+    let _ = std::fs::remove_file(&link);
+    connected
 }
 
 #[cfg(test)]

@@ -139,6 +139,7 @@ fn spawn_child(ms: u64) -> Result<(), String> {
         stdin: None,
         stdout: None,
         stderr: None,
+        dies_with_parent: false,
         first_of_namespace: false,
     };
     let pid = contain::spawn(spawn).map_err(|error| error.to_string())?;

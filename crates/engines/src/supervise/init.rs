@@ -82,6 +82,7 @@ fn keep(args: Vec<OsString>) -> io::Result<()> {
         stdin: None,
         stdout: None,
         stderr: None,
+        dies_with_parent: false,
         first_of_namespace: false,
     };
     let child = match contain::spawn(spawn) {

@@ -47,6 +47,7 @@ impl Tree {
             stdin: None,
             stdout: Some(stdout),
             stderr: Some(stderr),
+            dies_with_parent: true,
             first_of_namespace: false,
         };
         match containment {

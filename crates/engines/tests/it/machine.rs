@@ -1,7 +1,7 @@
 //! What the tests know about the machine: where the binary is, and which processes of a tree are alive.
 
 use engines::spec::{Limits, Stream};
-use engines::{Exit, Launch, Supervised, supervisor};
+use engines::{Containment, Exit, Launch, Supervised, supervisor};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -78,6 +78,19 @@ pub(crate) fn binary() -> PathBuf {
     let binary = test.parent().and_then(Path::parent).unwrap().join("examples/supervise");
     assert!(binary.exists(), "{} is missing: run all targets, or `cargo build --examples` first", binary.display());
     binary
+}
+
+/// The strongest containment that this machine allows, found out without the code under test.
+pub(crate) async fn strongest_here() -> Containment {
+    for user in ["--pid", "--user --map-root-user --pid"] {
+        let args = user.split(' ').chain(["--fork", "true"]);
+        let command = host::process::Command::new("unshare").args(args);
+        if host::process::run(command).await.unwrap().status.success() {
+            return Containment::PidNamespace;
+        }
+    }
+    eprintln!("this machine allows no PID namespace: testing the weaker containment only");
+    Containment::Subreaper
 }
 
 /// Waits until something is so; a minute is for ever.

@@ -1,4 +1,5 @@
-//! Supervision of real processes, through the binary in `examples/supervise.rs`.
+//! Supervision of real processes, through the binary in `examples/supervise.rs`. On Linux: `/proc` says who is alive.
+#![cfg(target_os = "linux")]
 #![expect(clippy::unwrap_used, reason = "helpers of tests may fail a test, too")]
 
 mod adoption;

@@ -1,12 +1,13 @@
 //! What a tree is given, and what is said when it cannot be started.
 
-use crate::machine::{Place, binary, run, start};
-use engines::Containment;
+use crate::machine::{Place, binary, run, start, strongest_here, until};
 use engines::exit::{LaunchFailureKind, Outcome};
-use engines::spec::Stream;
+use engines::spec::{Isolation, Stream};
 use engines::supervisor::{self, Adopted, LaunchError};
+use engines::{Containment, Launch};
 use host::process::Status;
 use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
 
 #[tokio::test]
 async fn a_tree_ends_with_its_programs_exit_code() {
@@ -83,13 +84,32 @@ async fn a_tree_leads_a_session_in_its_directory() {
 #[tokio::test]
 async fn inside_a_namespace_other_processes_are_out_of_sight() {
     let place = Place::new();
-    let supervised = start(place.sh("ls -d /proc/[0-9]* | wc -l; head -c 9 /proc/1/cmdline")).await;
-    assert_eq!(supervised.containment(), Containment::PidNamespace, "the tests need a namespace: run them as root");
+    let supervised = start(place.sh("ls -d /proc/[0-9]* | wc -l; head -c 9 /proc/1/cmdline; echo $$")).await;
+    assert_eq!(supervised.containment(), strongest_here().await);
     supervised.wait().await.unwrap();
+    if supervised.containment() != Containment::PidNamespace {
+        return;
+    }
     let output = place.output();
-    let (seen, first) = output.split_once('\n').unwrap();
+    let (seen, rest) = output.split_once('\n').unwrap();
+    assert_eq!(rest, "pilothous2\n");
     assert!(seen.trim().parse::<u32>().unwrap() < 8, "saw {seen} processes");
-    assert_eq!(first, "pilothous");
+}
+
+#[tokio::test]
+async fn when_memory_runs_out_the_tree_goes_before_its_supervisor() {
+    for isolation in [Isolation::Strongest, Isolation::SharedProcesses] {
+        let place = Place::new();
+        let supervised = start(Launch { isolation, ..place.sh("cat /proc/self/oom_score_adj; sleep 1000") }).await;
+        until("it told", || place.output().ends_with('\n')).await;
+        let pid = supervised.report().await.unwrap().supervisor_pid;
+        let holder: i32 =
+            std::fs::read_to_string(format!("/proc/{pid}/oom_score_adj")).unwrap().trim().parse().unwrap();
+        let tree: i32 = place.output().trim().parse().unwrap();
+        assert!(tree > holder, "tree {tree}, supervisor {holder}");
+        supervised.stop("done", Some(Duration::ZERO)).await.unwrap();
+        supervised.wait().await.unwrap();
+    }
 }
 
 #[tokio::test]
@@ -102,6 +122,7 @@ async fn the_nonce_and_the_environment_do_not_stay_on_disk() {
     let output = place.output();
     assert!(output.ends_with("nothing found\n"), "{output}");
     assert!(!output.contains("supervise.json"), "{output}");
+    until("the supervisor is gone", || !place.attempt().join("control.sock").exists()).await;
     for name in host::fs::list_names(&place.attempt()).unwrap() {
         let bytes = std::fs::read(place.attempt().join(&name)).unwrap();
         assert!(!String::from_utf8_lossy(&bytes).contains(&nonce), "{name} holds the nonce");

@@ -366,7 +366,7 @@ mod tests {
     fn pipes_directories_and_second_names_are_not_read() {
         let (dir, beneath) = tree();
         let root = dir.path().join("root");
-        rustix::fs::mknodat(rustix::fs::CWD, root.join("pipe"), FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
+        assert!(std::process::Command::new("mkfifo").arg(root.join("pipe")).status().unwrap().success());
         std::fs::create_dir(root.join("dir")).unwrap();
         std::fs::hard_link(dir.path().join("secret"), root.join("second")).unwrap();
         for path in ["pipe", "dir", "second"] {
