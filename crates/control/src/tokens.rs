@@ -15,6 +15,7 @@ use crate::{Cause, Control, error::CommandError, ledger::Rendered, people::OWNER
 
 /// 43 base62 characters carry 256 bits.
 const SECRET_LENGTH: usize = 43;
+const ID_LENGTH: usize = 12;
 
 /// A token to make.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,18 +34,25 @@ pub struct Session {
     pub person: Person,
 }
 
+/// A secret for a token that does not exist yet: `ph_pat_<id>_<256 bits>`.
+pub fn draw_secret() -> String {
+    format!("ph_pat_{}_{}", host::random::base62(ID_LENGTH), host::random::base62(SECRET_LENGTH))
+}
+
 impl Control {
     /// Makes a token; the second value is its secret, never to be seen again.
     pub async fn create_token(&self, new: &NewToken, cause: &Cause) -> Result<(Token, String), CommandError> {
-        self.create_guarded_token(new, cause, None).await
+        let secret = draw_secret();
+        Ok((self.create_guarded_token(new, &secret, cause, None).await?, secret))
     }
 
     async fn create_guarded_token(
         &self,
         new: &NewToken,
+        secret: &str,
         cause: &Cause,
         guard: Option<Guard>,
-    ) -> Result<(Token, String), CommandError> {
+    ) -> Result<Token, CommandError> {
         let person = self.get_person(&new.person).await?;
         if person.kind != PersonKind::Human && new.scopes.iter().any(|s| matches!(s, Scope::GatesDecide | Scope::Admin))
         {
@@ -53,8 +61,7 @@ impl Control {
                 problems: vec![format!("{} is not a person; only people may hold gates:decide or admin", person.name)],
             });
         }
-        let id = host::random::base62(12);
-        let secret = format!("ph_pat_{id}_{}", host::random::base62(SECRET_LENGTH));
+        let id: String = secret.trim_start_matches("ph_pat_").chars().take(ID_LENGTH).collect();
         let secret_hash = host::hash::sha256_hex(secret.as_bytes());
         let changed = self
             .create(
@@ -78,7 +85,7 @@ impl Control {
                 |_: &Token| Rendered::default(),
             )
             .await?;
-        Ok((changed.subject, secret))
+        Ok(changed.subject)
     }
 
     /// Who holds this secret; `None` for a secret that is unknown, expired, revoked, or of somebody disabled.
@@ -108,12 +115,19 @@ impl Control {
 
     /// The owner and the first admin token, once for each ledger: `None` when somebody was first.
     pub async fn bootstrap(&self) -> Result<Option<String>, CommandError> {
+        let secret = draw_secret();
+        Ok(self.bootstrap_with(&secret).await?.then_some(secret))
+    }
+
+    /// The same with a secret that [`draw_secret`] drew and that is safe on disk already, so that a crash cannot leave a
+    /// ledger whose only secret nobody has.
+    pub async fn bootstrap_with(&self, secret: &str) -> Result<bool, CommandError> {
         let owner = self.ensure_person(OWNER, PersonKind::Human, &[]).await?;
         let guard = Guard::Unique { key: "bootstrap:admin-token".to_owned(), holder: owner.id.to_string() };
         let new = self.admin_token(&owner);
-        match self.create_guarded_token(&new, &Cause::of(Actor::System), Some(guard)).await {
-            Ok((_, secret)) => Ok(Some(secret)),
-            Err(CommandError::Refused { .. }) => Ok(None),
+        match self.create_guarded_token(&new, secret, &Cause::of(Actor::System), Some(guard)).await {
+            Ok(_) => Ok(true),
+            Err(CommandError::Refused { .. }) => Ok(false),
             Err(error) => Err(error),
         }
     }

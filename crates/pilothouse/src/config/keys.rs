@@ -1,0 +1,78 @@
+//! Every key there is, with its kind and default.
+
+use super::value::Kind;
+
+/// One key of the configuration.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Key {
+    /// Dotted, as in the file's tables. A name that ends in `.*` stands for any last part.
+    pub(crate) name: &'static str,
+    pub(crate) kind: Kind,
+    pub(crate) default: Option<&'static str>,
+    pub(crate) about: &'static str,
+}
+
+/// Caps by engine are keys that end in the engine's id.
+pub(crate) const PER_ENGINE: &str = "worker.caps.per_engine.";
+
+const fn key(name: &'static str, kind: Kind, default: Option<&'static str>, about: &'static str) -> Key {
+    Key { name, kind, default, about }
+}
+
+const ONE_OR_MORE: Kind = Kind::Count { min: 1 };
+
+pub(crate) const KEYS: &[Key] = &[
+    key("data_dir", Kind::Path, None, "where the ledger, tokens and attempts lie; $XDG_DATA_HOME/pilothouse when missing"),
+    key("database_url", Kind::Secret, None, "postgres://… shared by several nodes; SQLite in data_dir when missing"),
+    key("dev_channel", Kind::Bool, Some("false"), "take messages of the development channel, on loopback only"),
+    key("jobs", Kind::Path, None, "the job catalog; jobs.toml in data_dir when it is there"),
+    key("log.filter", Kind::Text, Some("info"), "what is logged, such as `info,worker=debug`"),
+    key("log.format", Kind::Choice(&["text", "json"]), Some("text"), "how a line of the log looks"),
+    key("repos.allow_local", Kind::List, None, "directories whose repositories projects may use; on loopback `up` allows the user's own"),
+    key("retention.dedup", Kind::Duration, Some("30d"), "how long a repeated message is recognised"),
+    key("retention.idempotency", Kind::Duration, Some("24h"), "how long an Idempotency-Key replays its answer"),
+    key("retention.tasks", Kind::Duration, Some("7d"), "how long finished tasks are kept"),
+    key("server.allowed_hosts", Kind::List, Some(""), "names besides those of loopback that requests may be addressed to"),
+    key("server.limits.body_read", Kind::Duration, Some("30s"), "how long a request body may take"),
+    key("server.limits.handler", Kind::Duration, Some("30s"), "how long a request may take"),
+    key("server.limits.header_read", Kind::Duration, Some("5s"), "how long a request's headers may take"),
+    key("server.limits.max_body_bytes", Kind::Size, Some("1MiB"), "the largest request body"),
+    key("server.limits.max_connections", ONE_OR_MORE, Some("1024"), "connections at once"),
+    key("server.limits.max_connections_per_peer", ONE_OR_MORE, Some("64"), "connections at once from one address"),
+    key("server.limits.max_header_bytes", Kind::Size, Some("32KiB"), "the largest headers of a request"),
+    key("server.limits.max_headers", ONE_OR_MORE, Some("64"), "the most headers of a request"),
+    key("server.limits.max_json_depth", ONE_OR_MORE, Some("64"), "the most levels of a JSON document"),
+    key("server.limits.max_streams_per_person", ONE_OR_MORE, Some("4"), "event streams and followed logs at once"),
+    key("server.limits.max_url_bytes", Kind::Size, Some("8KiB"), "the longest path and query"),
+    key("server.limits.requests_per_minute_per_token", Kind::Count { min: 0 }, None, "0 is off; off on loopback and 600 elsewhere when missing"),
+    key("server.limits.shutdown", Kind::Duration, Some("10s"), "how long requests under way may take at the end"),
+    key("server.limits.stream_heartbeat", Kind::Duration, Some("15s"), "how often a silent stream says that it lives"),
+    key("server.limits.stream_idle", Kind::Duration, Some("60s"), "how long a reader may take nothing"),
+    key("server.listen", Kind::Address, Some("127.0.0.1:8010"), "ADDRESS:PORT to listen on"),
+    key("worker.caps.per_engine.*", ONE_OR_MORE, None, "runs of one engine at once, over all nodes"),
+    key("worker.caps.per_project", ONE_OR_MORE, None, "engines of one project at once, over all nodes"),
+    key("worker.caps.total", ONE_OR_MORE, None, "engines and jobs at once, over all nodes"),
+    key("worker.drain", Kind::Duration, Some("10s"), "how long a stop waits for work under way"),
+    key("worker.engine_slots", ONE_OR_MORE, Some("8"), "engines and jobs at once in this process"),
+    key("worker.fast_slots", ONE_OR_MORE, Some("64"), "other tasks at once in this process"),
+    key("worker.lease", Kind::Duration, Some("30s"), "PostgreSQL: how long a claim lasts without a heartbeat"),
+    key("worker.outlive", Kind::Duration, Some("30s"), "SQLite: how long work lives on when its worker is gone"),
+];
+
+/// The key of that name.
+pub(crate) fn find(name: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| match key.name.strip_suffix('*') {
+        Some(table) => name.strip_prefix(table).is_some_and(|last| !last.is_empty() && !last.contains('.')),
+        None => key.name == name,
+    })
+}
+
+/// The key that was probably meant: by its whole name, or by its last part when that is unmistakable.
+pub(crate) fn nearest(name: &str) -> Option<&'static str> {
+    let last = |name: &'static str| name.rsplit('.').next().unwrap_or(name);
+    let typed = name.rsplit('.').next().unwrap_or(name);
+    KEYS.iter()
+        .map(|key| key.name)
+        .find(|known| last(known) == typed)
+        .or_else(|| domain::catalog::nearest(name, KEYS.iter().map(|key| key.name)))
+}

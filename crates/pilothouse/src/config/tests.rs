@@ -1,0 +1,127 @@
+use std::path::Path;
+
+use super::{
+    Settings,
+    keys::{self, KEYS},
+    layers::{self, Layer, of_variables},
+    value::Value,
+};
+
+fn file(text: &str) -> Result<Layer, String> {
+    layers::parse(text, Path::new("/etc/pilothouse/config.toml")).map_err(|error| error.to_string())
+}
+
+fn variables(variables: &[(&str, &str)]) -> Result<Layer, String> {
+    of_variables(variables.iter().map(|(name, value)| (*name, (*value).to_owned()))).map_err(|error| error.to_string())
+}
+
+#[test]
+fn a_higher_layer_wins_and_says_where_it_is() {
+    let machine = file("[server]\nlisten = \"10.0.0.1:1\"\nallowed_hosts = [\"a\"]\n").unwrap();
+    let environment = variables(&[("PILOTHOUSE_SERVER__LISTEN", "10.0.0.1:2")]).unwrap();
+    let flags = Layer::default().flag("--listen", "server.listen", Some("10.0.0.1:3")).unwrap();
+
+    let origin = |layers: Vec<Layer>| {
+        let settings = Settings::merge(layers);
+        let setting = settings.iter().find(|(name, _)| *name == "server.listen").unwrap().1.clone();
+        (setting.value.to_string(), setting.origin)
+    };
+
+    let case = |value: &str, origin: &str| (value.to_owned(), origin.to_owned());
+    assert_eq!(origin(vec![]), case("127.0.0.1:8010", "default"));
+    assert_eq!(origin(vec![machine.clone()]), case("10.0.0.1:1", "/etc/pilothouse/config.toml:2"));
+    assert_eq!(
+        origin(vec![machine.clone(), environment.clone()]),
+        case("10.0.0.1:2", "PILOTHOUSE_SERVER__LISTEN")
+    );
+    assert_eq!(origin(vec![machine, environment, flags]), case("10.0.0.1:3", "--listen"));
+}
+
+#[test]
+fn an_unknown_key_is_refused_with_its_line_and_the_nearest() {
+    let refused = file("[server]\nlisten = \"127.0.0.1:1\"\n\n[server.limits]\nmax_bodi_bytes = 7\n").unwrap_err();
+    assert_eq!(
+        refused,
+        "/etc/pilothouse/config.toml:5: server.limits.max_bodi_bytes: unknown key, did you mean \
+         `server.limits.max_body_bytes`?"
+    );
+
+    let refused = file("listen = \"127.0.0.1:1\"\n").unwrap_err();
+    assert_eq!(
+        refused,
+        "/etc/pilothouse/config.toml:1: listen: unknown key, did you mean `server.listen`?"
+    );
+
+    let refused = variables(&[("PILOTHOUSE_SERVER__LISTN", "x")]).unwrap_err();
+    assert_eq!(refused, "PILOTHOUSE_SERVER__LISTN: unknown variable, did you mean `PILOTHOUSE_SERVER__LISTEN`?");
+}
+
+#[test]
+fn everything_that_is_wrong_is_said_at_once() {
+    let refused = file("dev_channel = \"yes\"\nlog.format = \"xml\"\nserver.listen = 8010\n").unwrap_err();
+
+    assert_eq!(refused.lines().count(), 3, "{refused}");
+    assert!(refused.contains("dev_channel: not true or false"), "{refused}");
+    assert!(refused.contains("log.format: not one of text, json"), "{refused}");
+    assert!(refused.contains("server.listen: not ADDRESS:PORT"), "{refused}");
+    assert!(file("a = = 1").unwrap_err().starts_with("/etc/pilothouse/config.toml:1: "));
+}
+
+#[test]
+fn values_have_units() {
+    let settings = Settings::merge([file(
+        "worker.lease = \"1m\"\nserver.limits.max_body_bytes = \"2MiB\"\nserver.limits.max_url_bytes = 100\n\
+         worker.caps.per_engine.codex = 2\nserver.limits.requests_per_minute_per_token = 0\n",
+    )
+    .unwrap()]);
+
+    let limits = settings.limits();
+    assert_eq!((limits.max_body_bytes, limits.max_url_bytes), (2 << 20, 100));
+    assert_eq!(limits.requests_per_minute_per_token, Some(0));
+    let worker = settings.worker("/d".into(), "/e".into());
+    assert_eq!(worker.lease.as_secs(), 60);
+    assert_eq!(worker.caps.per_engine.get("codex"), Some(&2));
+}
+
+#[test]
+fn nothing_said_is_what_the_crates_say() {
+    let settings = Settings::merge([]);
+
+    assert_eq!(settings.limits(), server::Limits::default());
+    let (ours, theirs) = (settings.worker("/d".into(), "/e".into()), worker::WorkerConfig::new("/d", "/e"));
+    assert_eq!(format!("{ours:?}"), format!("{theirs:?}"));
+}
+
+#[test]
+fn a_path_in_a_file_is_relative_to_the_file() {
+    let settings = Settings::merge([file("jobs = \"jobs.toml\"").unwrap()]);
+
+    assert_eq!(settings.get("jobs"), Some(&Value::Path("/etc/pilothouse/jobs.toml".into())));
+}
+
+#[test]
+fn every_key_stands_once_in_order_and_is_found_by_its_variable() {
+    for pair in KEYS.windows(2) {
+        assert!(pair[0].name < pair[1].name, "{} before {}", pair[0].name, pair[1].name);
+    }
+    for key in KEYS {
+        let name = key.name.replace('*', "codex");
+        let variable = layers::variable_of(&name);
+        let read = variable.trim_start_matches("PILOTHOUSE_").to_ascii_lowercase().replace("__", ".");
+        assert_eq!(keys::find(&read).map(|found| found.name), Some(key.name));
+        assert!(!key.about.is_empty());
+    }
+}
+
+#[test]
+fn variables_of_tests_and_of_the_client_are_no_keys() {
+    let layer = variables(&[
+        ("PILOTHOUSE_TEST_POSTGRES_URL", "x"),
+        ("PILOTHOUSE_TOKEN", "x"),
+        ("PILOTHOUSE_SERVER_URL", "x"),
+        ("PILOTHOUSE_LOG", "debug"),
+    ])
+    .unwrap();
+
+    assert_eq!(layer.settings.keys().collect::<Vec<_>>(), ["log.filter"]);
+}

@@ -1,0 +1,31 @@
+//! The one binary of Pilothouse: command line, configuration, wiring.
+//!
+//! Two subcommands branch off before anything else starts: `supervise` must have one thread, and `scripted-engine` is a
+//! child like any other engine. Everything else is parsed by [`cli`] and done in [`commands`]; [`node`] wires the
+//! server and the worker together.
+
+mod cli;
+mod config;
+mod failure;
+mod output;
+mod node;
+mod session;
+mod log;
+mod commands;
+mod demo;
+
+use std::{ffi::OsString, process::ExitCode};
+
+fn main() -> ExitCode {
+    let mut args: Vec<OsString> = std::env::args_os().skip(1).collect();
+    match args.first().and_then(|first| first.to_str()) {
+        Some("supervise") => return ended(engines::supervise::main(args.drain(1..))),
+        Some(engines::scripted::SUBCOMMAND) => return ended(engines::scripted::main(args.drain(1..))),
+        _ => {}
+    }
+    commands::main(args)
+}
+
+fn ended(code: i32) -> ExitCode {
+    ExitCode::from(u8::try_from(code).unwrap_or(1))
+}
