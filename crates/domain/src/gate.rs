@@ -160,6 +160,17 @@ pub enum GateError {
     NotAPerson { gate: GateId, person: String },
 }
 
+/// `(from, event, to)` for every transition there is.
+pub const TRANSITIONS: &[(&str, &str, &str)] = &[
+    ("", "gate_opened", "open"),
+    ("open", "approval_given", "open"),
+    ("open", "gate_approved", "approved"),
+    ("open", "gate_denied", "denied"),
+    ("open", "gate_expired", "expired"),
+    ("open", "gate_superseded", "superseded"),
+    ("open", "gate_withdrawn", "withdrawn"),
+];
+
 impl Gate {
     pub fn is_open(&self) -> bool {
         matches!(self.state, GateState::Open { .. })

@@ -23,3 +23,8 @@ pub mod reference;
 pub mod text;
 pub mod grammar;
 pub mod catalog;
+pub mod spec;
+pub mod planning;
+pub mod project;
+pub mod step;
+pub mod protocol;

@@ -62,6 +62,16 @@ impl MessageState {
     }
 }
 
+/// `(from, event, to)` for every transition there is.
+pub const TRANSITIONS: &[(&str, &str, &str)] = &[
+    ("", "message_queued", "queued"),
+    ("queued", "message_sending", "sending"),
+    ("sending", "message_sending", "sending"),
+    ("sending", "message_sent", "sent"),
+    ("sending", "message_unknown", "unknown"),
+    ("sending", "message_failed", "failed"),
+];
+
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum MessageEvent {

@@ -250,6 +250,22 @@ impl TaskState {
     }
 }
 
+/// `(from, what happens, to)` for every transition there is.
+pub const TRANSITIONS: &[(&str, &str, &str)] = &[
+    ("", "stored", "ready"),
+    ("", "stored", "scheduled"),
+    ("scheduled", "promoted", "ready"),
+    ("scheduled", "withdrawn", "withdrawn"),
+    ("ready", "claimed", "leased"),
+    ("ready", "withdrawn", "withdrawn"),
+    ("leased", "told to stop", "leased"),
+    ("leased", "done", "done"),
+    ("leased", "again", "ready"),
+    ("leased", "again", "scheduled"),
+    ("leased", "given up", "dead"),
+    ("leased", "reaped", "ready"),
+];
+
 /// What an acknowledgement is guarded by. Only the fence is enough; the others exist so that the checker can show why.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Guard {
