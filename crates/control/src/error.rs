@@ -2,6 +2,9 @@
 
 use domain::{
     commit::{Guard, StoredAnswer, SubjectKind},
+    ids::{ProjectId, StepId},
+    project::ProjectError,
+    protocol::ProtocolError,
     run::RunError,
 };
 use store::StoreError;
@@ -11,8 +14,16 @@ use store::StoreError;
 pub enum CommandError {
     #[error("there is no {} {id}", kind.as_str())]
     NotFound { kind: SubjectKind, id: String },
+    #[error("there is no step {step}")]
+    NoSuchStep { step: StepId },
     #[error(transparent)]
     Run(#[from] RunError),
+    #[error(transparent)]
+    Protocol(#[from] ProtocolError),
+    #[error(transparent)]
+    Project(#[from] ProjectError),
+    #[error("project {project} already has a protocol {name}")]
+    NameTaken { project: ProjectId, name: String },
     /// The same command was carried out before; this was answered.
     #[error("the command was carried out before")]
     Repeated(StoredAnswer),

@@ -3,7 +3,8 @@
 use domain::{
     commit::SubjectKind,
     gate::{Answer, Gate},
-    ids::{GateId, RunId},
+    ids::{GateId, ProtocolId, RunId},
+    protocol::{Protocol, ProtocolCommand},
     run::RunCommand,
 };
 
@@ -25,8 +26,12 @@ impl Control {
                 let render = |run: &domain::run::Run| run.gate(id).map(&render).unwrap_or_default();
                 self.command_run(&RunId(gate.owner.id), command, cause, render).await?.subject.gates
             }
-            SubjectKind::Protocol
-            | SubjectKind::Project
+            SubjectKind::Protocol => {
+                let protocol = protocol_id(&gate.owner.id, id)?;
+                let render = |protocol: &Protocol| protocol.gate(id).map(&render).unwrap_or_default();
+                self.answer_protocol_gate(protocol, Some(id.clone()), answer, cause, render).await?.subject.gates
+            }
+            SubjectKind::Project
             | SubjectKind::Person
             | SubjectKind::Token
             | SubjectKind::Message
@@ -47,8 +52,11 @@ impl Control {
                 let command = RunCommand::ExpireGate { gate: id.clone() };
                 self.command_run(&RunId(owner.id.clone()), command, cause, |_| Rendered::default()).await?;
             }
-            SubjectKind::Protocol
-            | SubjectKind::Project
+            SubjectKind::Protocol => {
+                let command = ProtocolCommand::ExpireGate { gate: id.clone() };
+                self.command_protocol(protocol_id(&owner.id, id)?, command, cause, |_| Rendered::default()).await?;
+            }
+            SubjectKind::Project
             | SubjectKind::Person
             | SubjectKind::Token
             | SubjectKind::Message
@@ -56,6 +64,10 @@ impl Control {
         }
         Ok(())
     }
+}
+
+fn protocol_id(owner: &str, gate: &GateId) -> Result<ProtocolId, CommandError> {
+    owner.parse().map(ProtocolId).map_err(|_| no_gate(gate))
 }
 
 fn no_gate(id: &GateId) -> CommandError {

@@ -15,6 +15,9 @@ pub mod people;
 pub mod tokens;
 pub mod messages;
 pub mod catalogs;
+pub mod projects;
+pub mod protocols;
+pub mod steps;
 
 mod fairness;
 mod migrate;
