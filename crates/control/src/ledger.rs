@@ -9,6 +9,7 @@ use domain::{
     ids::{CommitId, MessageId, TaskId},
     message::{Message, NewMessage},
     task::{Effect, NewTask, TaskKind},
+    time::Timestamp,
 };
 use serde::Serialize;
 use store::{Stored, Versioned};
@@ -28,6 +29,8 @@ pub struct Cause {
     pub dedup: Option<DedupKey>,
     /// Rows of other subjects that the caller relied on.
     pub expects: Vec<Expect>,
+    /// Completes the kept answer with the tasks of the commit, whose ids are drawn after it was rendered.
+    pub complete: Option<fn(answer: &str, tasks: &[NewTask], now: Timestamp) -> String>,
 }
 
 /// The key that a repeat of the command would carry.
@@ -58,7 +61,7 @@ pub struct Rendered {
 
 impl Cause {
     pub fn of(actor: Actor) -> Self {
-        Self { actor, ack: None, dedup: None, expects: Vec::new() }
+        Self { actor, ack: None, dedup: None, expects: Vec::new(), complete: None }
     }
 
     #[must_use]
@@ -186,7 +189,7 @@ struct Effects {
 }
 
 impl Effects {
-    fn new(effects: Vec<Effect>, messages: Vec<NewMessage>, now: domain::time::Timestamp) -> Self {
+    fn new(effects: Vec<Effect>, messages: Vec<NewMessage>, now: Timestamp) -> Self {
         let mut tasks: Vec<NewTask> = effects.into_iter().map(|effect| effect.into_task(TaskId(new_id()))).collect();
         let mut rows = Vec::with_capacity(messages.len());
         for message in messages {
@@ -241,7 +244,7 @@ impl<S: Stored> Written<S> {
         Commit {
             id: CommitId(new_id()),
             subject: changes.then_some((subject, at)),
-            cause: cause_of(cause, command, context, self.answer.clone()),
+            cause: cause_of(cause, command, context, self.answer(cause, context)),
             ack: cause.ack.clone(),
             expects,
             guards: self.decision.guards.clone(),
@@ -250,6 +253,13 @@ impl<S: Stored> Written<S> {
             events: self.decision.events.iter().map(|event| self.event(event)).collect(),
             tasks: self.effects.tasks.clone(),
             withdraw: self.decision.withdraw.clone(),
+        }
+    }
+
+    fn answer(&self, cause: &Cause, context: &Context) -> String {
+        match cause.complete {
+            Some(complete) => complete(&self.answer, &self.effects.tasks, context.now),
+            None => self.answer.clone(),
         }
     }
 
