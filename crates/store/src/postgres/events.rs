@@ -33,12 +33,14 @@ impl Position {
     }
 
     fn parse(cursor: &str, epoch: &str) -> Result<Self, StoreError> {
-        let number = |text: &str| i64::from_str_radix(text, 16).ok().filter(|number| *number >= 0);
-        let mut parts = cursor.split('.');
-        match (parts.next(), parts.next().and_then(number), parts.next().and_then(number), parts.next()) {
-            (Some(given), Some(txid), Some(id), None) if given == epoch => Ok(Self { txid, id }),
-            _ => Err(StoreError::BadCursor),
-        }
+        let number = |text: Option<&str>| i64::from_str_radix(text?, 16).ok().filter(|number| *number >= 0);
+        let mut parts = cursor.split('.').skip(1);
+        let (Some(txid), Some(id)) = (number(parts.next()), number(parts.next())) else {
+            return Err(StoreError::BadCursor);
+        };
+        let position = Self { txid, id };
+        // One spelling each: whatever we would not have written ourselves is not ours.
+        if position.cursor(epoch) == cursor { Ok(position) } else { Err(StoreError::BadCursor) }
     }
 }
 
