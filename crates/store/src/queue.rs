@@ -98,16 +98,41 @@ pub struct Retention {
 }
 
 /// A hint that something may be ready or new. The tables are the truth; a poll of at most a second backs it up.
-#[derive(Clone, Debug, Default)]
+///
+/// Each clone remembers what it has seen, so that every one of several claiming loops is woken, also by what became
+/// ready while it was claiming.
+#[derive(Debug)]
 pub struct Wake {
-    tasks: std::sync::Arc<tokio::sync::Notify>,
+    tasks: std::sync::Arc<tokio::sync::watch::Sender<u64>>,
+    seen: std::sync::atomic::AtomicU64,
     events: std::sync::Arc<tokio::sync::Notify>,
+}
+
+impl Default for Wake {
+    fn default() -> Self {
+        let tasks = std::sync::Arc::new(tokio::sync::watch::Sender::new(0));
+        Self { tasks, seen: 0.into(), events: std::sync::Arc::default() }
+    }
+}
+
+impl Clone for Wake {
+    fn clone(&self) -> Self {
+        let seen = *self.tasks.borrow();
+        Self { tasks: self.tasks.clone(), seen: seen.into(), events: self.events.clone() }
+    }
 }
 
 impl Wake {
     /// Waits until tasks may be ready.
     pub async fn tasks(&self) {
-        self.tasks.notified().await;
+        use std::sync::atomic::Ordering;
+
+        let seen = self.seen.load(Ordering::Relaxed);
+        let mut tasks = self.tasks.subscribe();
+        // The sender lives in `self`, so the channel cannot be closed.
+        if let Ok(now) = tasks.wait_for(|now| *now != seen).await {
+            self.seen.store(*now, Ordering::Relaxed);
+        }
     }
 
     /// Waits until events may have been committed. Every waiter is woken.
@@ -116,10 +141,31 @@ impl Wake {
     }
 
     pub(crate) fn tasks_ready(&self) {
-        self.tasks.notify_one();
+        self.tasks.send_modify(|now| *now = now.wrapping_add(1));
     }
 
     pub(crate) fn events_committed(&self) {
         self.events.notify_waiters();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn every_clone_is_woken_also_by_what_came_before_it_waited() {
+        let wake = Wake::default();
+        let (fast, engine) = (wake.clone(), wake.clone());
+        wake.tasks_ready();
+        wake.tasks_ready();
+
+        fast.tasks().await;
+        engine.tasks().await;
+
+        let again = tokio::time::timeout(Duration::from_millis(20), engine.tasks()).await;
+        assert!(again.is_err(), "nothing became ready since");
     }
 }
