@@ -362,7 +362,7 @@ impl<'spec> Supervisor<'spec> {
             (None, Some(host::process::Status::Exited(code))) => Outcome::Exited { code },
             (None, Some(host::process::Status::Signaled(signal))) => Outcome::Signaled { signal },
             // Its keeper inside the namespace was killed before it could say more: nobody but the system does that.
-            (None, None) => Outcome::Signaled { signal: rustix::process::Signal::KILL.as_raw() },
+            (None, None) => Outcome::Signaled { signal: contain::Signal::KILL.as_raw() },
         };
         let exit = Exit {
             outcome,

@@ -7,7 +7,7 @@
     reason = "namespaces, signal handlers and the moment between fork and exec have no safe interface"
 )]
 
-use rustix::process::{Pid, Signal, WaitOptions};
+use rustix::process::WaitOptions;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Write};
@@ -19,6 +19,7 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
 
 use crate::process::Status;
+pub use rustix::process::{Pid, Signal};
 
 /// How surely a tree can be ended, strongest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]

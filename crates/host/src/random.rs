@@ -14,6 +14,17 @@ pub fn u64() -> u64 {
     u64::from_ne_bytes(bytes())
 }
 
+/// A random id.
+pub fn uuid_v4() -> uuid::Uuid {
+    uuid::Builder::from_random_bytes(bytes()).into_uuid()
+}
+
+/// A random id that sorts by when it was made.
+pub fn uuid_v7() -> uuid::Uuid {
+    let millis = u64::try_from(crate::clock::now_micros() / 1000).unwrap_or(0);
+    uuid::Builder::from_unix_timestamp_millis(millis, &bytes()).into_uuid()
+}
+
 /// `n` random characters of `0-9A-Za-z`, each of them equally likely.
 pub fn base62(n: usize) -> String {
     let mut out = String::with_capacity(n);
@@ -45,6 +56,15 @@ mod tests {
     fn every_character_of_base62_occurs() {
         let text = base62(20_000);
         assert!(BASE62.iter().all(|&b| text.contains(char::from(b))));
+    }
+
+    #[test]
+    fn ids_say_their_version_and_the_later_ones_sort_behind() {
+        let first = uuid_v7();
+        std::thread::sleep(std::time::Duration::from_millis(2));
+        let second = uuid_v7();
+        assert_eq!((uuid_v4().get_version_num(), first.get_version_num()), (4, 7));
+        assert!(first < second);
     }
 
     #[test]

@@ -3,9 +3,8 @@
 //! It is this same binary again. Its stdin is a pipe to the supervisor; when it ends, the kernel ends everybody else in
 //! the namespace, and when the supervisor dies, the kernel ends it.
 
-use host::contain::{self, Spawn};
+use host::contain::{self, Pid, Spawn};
 use host::process::Status;
-use rustix::process::Pid;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read, Write};

@@ -3,9 +3,8 @@
 use super::init;
 use crate::exit::{LaunchFailure, LaunchFailureKind};
 use crate::spec::Spec;
-use host::contain::{self, Containment, Spawn};
+use host::contain::{self, Containment, Pid, Signal, Spawn};
 use host::process::Status;
-use rustix::process::{Pid, Signal};
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::os::fd::OwnedFd;
