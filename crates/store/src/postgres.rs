@@ -7,7 +7,8 @@
 mod connect;
 mod fault;
 mod migrate;
-mod columns;
+mod records;
+mod parameters;
 mod statement;
 mod batch;
 mod guarded;

@@ -5,6 +5,30 @@
 -- envelope. Text compares by bytes (COLLATE "C"), so that orders are the same everywhere and indexes outlive the
 -- system's libraries. Tables whose rows change in place keep room for it, so that a change touches no index.
 
+-- What a column may hold, checked as columns' own constraints would be; a session reads the rule of a domain once, that
+-- of a column with every statement, which small commits would feel.
+CREATE DOMAIN word AS TEXT COLLATE "C" CHECK (VALUE <> '');
+CREATE DOMAIN positive AS BIGINT CHECK (VALUE > 0);
+CREATE DOMAIN small_count AS INTEGER CHECK (VALUE BETWEEN 0 AND 65535);
+CREATE DOMAIN document AS TEXT CHECK (VALUE::json IS NOT NULL);
+CREATE DOMAIN subject_kind AS TEXT COLLATE "C"
+    CHECK (VALUE IN ('project', 'protocol', 'run', 'person', 'token', 'message', 'catalog'));
+CREATE DOMAIN task_lane AS TEXT COLLATE "C" CHECK (VALUE IN ('fast', 'engine'));
+CREATE DOMAIN task_state AS TEXT COLLATE "C"
+    CHECK (VALUE IN ('scheduled', 'ready', 'leased', 'done', 'dead', 'withdrawn'));
+CREATE DOMAIN protocol_status AS TEXT COLLATE "C"
+    CHECK (VALUE IN ('pending', 'planning', 'planned', 'running', 'paused', 'blocked', 'failed', 'cancelled', 'completed'));
+CREATE DOMAIN step_status AS TEXT COLLATE "C"
+    CHECK (VALUE IN ('pending', 'running', 'needs_qa', 'completed', 'failed', 'blocked', 'skipped', 'timed_out', 'cancelled'));
+CREATE DOMAIN run_status AS TEXT COLLATE "C"
+    CHECK (VALUE IN ('AwaitingApproval', 'Dispatching', 'Running', 'Succeeded', 'Failed', 'Denied', 'Expired', 'Blocked', 'TimedOut', 'Canceled'));
+CREATE DOMAIN gate_status AS TEXT COLLATE "C"
+    CHECK (VALUE IN ('open', 'approved', 'denied', 'expired', 'superseded', 'withdrawn'));
+CREATE DOMAIN attempt_status AS TEXT COLLATE "C"
+    CHECK (VALUE IN ('running', 'succeeded', 'failed', 'timed_out', 'canceled', 'interrupted', 'lost'));
+CREATE DOMAIN message_status AS TEXT COLLATE "C"
+    CHECK (VALUE IN ('queued', 'sending', 'sent', 'unknown', 'failed'));
+
 CREATE TABLE meta (
     key   TEXT COLLATE "C" NOT NULL PRIMARY KEY,
     value TEXT COLLATE "C" NOT NULL
@@ -18,13 +42,13 @@ CREATE SEQUENCE protocols_numbers AS BIGINT;
 CREATE SEQUENCE steps_numbers AS BIGINT;
 
 CREATE TABLE projects (
-    id         BIGINT NOT NULL PRIMARY KEY CHECK (id > 0),
-    version    BIGINT NOT NULL CHECK (version > 0),
-    status     TEXT COLLATE "C" NOT NULL CHECK (status <> ''),
+    id         positive NOT NULL PRIMARY KEY,
+    version    positive NOT NULL,
+    status     word NOT NULL,
     parent     TEXT COLLATE "C",
     ordinal    BIGINT NOT NULL,
     name       TEXT COLLATE "C",
-    body       TEXT NOT NULL CHECK (body::json IS NOT NULL),
+    body       document NOT NULL,
     commit_id  TEXT COLLATE "C" NOT NULL,
     created_at BIGINT NOT NULL,
     updated_at BIGINT NOT NULL
@@ -33,13 +57,13 @@ CREATE INDEX projects_by_ordinal ON projects (ordinal, id);
 CREATE INDEX projects_by_name ON projects (name, ordinal, id) WHERE name IS NOT NULL;
 
 CREATE TABLE protocols (
-    id         BIGINT NOT NULL PRIMARY KEY CHECK (id > 0),
-    version    BIGINT NOT NULL CHECK (version > 0),
-    status     TEXT COLLATE "C" NOT NULL CHECK (status IN ('pending', 'planning', 'planned', 'running', 'paused', 'blocked', 'failed', 'cancelled', 'completed')),
+    id         positive NOT NULL PRIMARY KEY,
+    version    positive NOT NULL,
+    status     protocol_status NOT NULL,
     parent     TEXT COLLATE "C",
     ordinal    BIGINT NOT NULL,
     name       TEXT COLLATE "C",
-    body       TEXT NOT NULL CHECK (body::json IS NOT NULL),
+    body       document NOT NULL,
     commit_id  TEXT COLLATE "C" NOT NULL,
     created_at BIGINT NOT NULL,
     updated_at BIGINT NOT NULL
@@ -49,13 +73,13 @@ CREATE INDEX protocols_by_ordinal ON protocols (ordinal, id);
 CREATE INDEX protocols_by_name ON protocols (name, ordinal, id) WHERE name IS NOT NULL;
 
 CREATE TABLE steps (
-    id         BIGINT NOT NULL PRIMARY KEY CHECK (id > 0),
-    version    BIGINT NOT NULL CHECK (version > 0),
-    status     TEXT COLLATE "C" NOT NULL CHECK (status IN ('pending', 'running', 'needs_qa', 'completed', 'failed', 'blocked', 'skipped', 'timed_out', 'cancelled')),
+    id         positive NOT NULL PRIMARY KEY,
+    version    positive NOT NULL,
+    status     step_status NOT NULL,
     parent     TEXT COLLATE "C",
     ordinal    BIGINT NOT NULL,
     name       TEXT COLLATE "C",
-    body       TEXT NOT NULL CHECK (body::json IS NOT NULL),
+    body       document NOT NULL,
     commit_id  TEXT COLLATE "C" NOT NULL,
     created_at BIGINT NOT NULL,
     updated_at BIGINT NOT NULL
@@ -63,26 +87,26 @@ CREATE TABLE steps (
 CREATE INDEX steps_by_parent ON steps (parent, ordinal, id) WHERE parent IS NOT NULL;
 
 CREATE TABLE specs (
-    id         TEXT COLLATE "C" NOT NULL PRIMARY KEY CHECK (id <> ''),
-    version    BIGINT NOT NULL CHECK (version > 0),
-    status     TEXT COLLATE "C" NOT NULL CHECK (status <> ''),
+    id         word NOT NULL PRIMARY KEY,
+    version    positive NOT NULL,
+    status     word NOT NULL,
     parent     TEXT COLLATE "C",
     ordinal    BIGINT NOT NULL,
     name       TEXT COLLATE "C",
-    body       TEXT NOT NULL CHECK (body::json IS NOT NULL),
+    body       document NOT NULL,
     commit_id  TEXT COLLATE "C" NOT NULL,
     created_at BIGINT NOT NULL,
     updated_at BIGINT NOT NULL
 );
 
 CREATE TABLE runs (
-    id         TEXT COLLATE "C" NOT NULL PRIMARY KEY CHECK (id <> ''),
-    version    BIGINT NOT NULL CHECK (version > 0),
-    status     TEXT COLLATE "C" NOT NULL CHECK (status IN ('AwaitingApproval', 'Dispatching', 'Running', 'Succeeded', 'Failed', 'Denied', 'Expired', 'Blocked', 'TimedOut', 'Canceled')),
+    id         word NOT NULL PRIMARY KEY,
+    version    positive NOT NULL,
+    status     run_status NOT NULL,
     parent     TEXT COLLATE "C",
     ordinal    BIGINT NOT NULL,
     name       TEXT COLLATE "C",
-    body       TEXT NOT NULL CHECK (body::json IS NOT NULL),
+    body       document NOT NULL,
     commit_id  TEXT COLLATE "C" NOT NULL,
     created_at BIGINT NOT NULL,
     updated_at BIGINT NOT NULL
@@ -91,13 +115,13 @@ CREATE INDEX runs_by_parent ON runs (parent, ordinal, id) WHERE parent IS NOT NU
 CREATE INDEX runs_by_ordinal ON runs (ordinal, id);
 
 CREATE TABLE gates (
-    id         TEXT COLLATE "C" NOT NULL PRIMARY KEY CHECK (id <> ''),
-    version    BIGINT NOT NULL CHECK (version > 0),
-    status     TEXT COLLATE "C" NOT NULL CHECK (status IN ('open', 'approved', 'denied', 'expired', 'superseded', 'withdrawn')),
+    id         word NOT NULL PRIMARY KEY,
+    version    positive NOT NULL,
+    status     gate_status NOT NULL,
     parent     TEXT COLLATE "C",
     ordinal    BIGINT NOT NULL,
     name       TEXT COLLATE "C",
-    body       TEXT NOT NULL CHECK (body::json IS NOT NULL),
+    body       document NOT NULL,
     commit_id  TEXT COLLATE "C" NOT NULL,
     created_at BIGINT NOT NULL,
     updated_at BIGINT NOT NULL
@@ -106,13 +130,13 @@ CREATE INDEX gates_by_parent ON gates (parent, ordinal, id) WHERE parent IS NOT 
 CREATE INDEX gates_by_ordinal ON gates (ordinal, id);
 
 CREATE TABLE attempts (
-    id         TEXT COLLATE "C" NOT NULL PRIMARY KEY CHECK (id <> ''),
-    version    BIGINT NOT NULL CHECK (version > 0),
-    status     TEXT COLLATE "C" NOT NULL CHECK (status IN ('running', 'succeeded', 'failed', 'timed_out', 'canceled', 'interrupted', 'lost')),
+    id         word NOT NULL PRIMARY KEY,
+    version    positive NOT NULL,
+    status     attempt_status NOT NULL,
     parent     TEXT COLLATE "C",
     ordinal    BIGINT NOT NULL,
     name       TEXT COLLATE "C",
-    body       TEXT NOT NULL CHECK (body::json IS NOT NULL),
+    body       document NOT NULL,
     commit_id  TEXT COLLATE "C" NOT NULL,
     created_at BIGINT NOT NULL,
     updated_at BIGINT NOT NULL
@@ -120,13 +144,13 @@ CREATE TABLE attempts (
 CREATE INDEX attempts_by_parent ON attempts (parent, ordinal, id) WHERE parent IS NOT NULL;
 
 CREATE TABLE people (
-    id         TEXT COLLATE "C" NOT NULL PRIMARY KEY CHECK (id <> ''),
-    version    BIGINT NOT NULL CHECK (version > 0),
-    status     TEXT COLLATE "C" NOT NULL CHECK (status <> ''),
+    id         word NOT NULL PRIMARY KEY,
+    version    positive NOT NULL,
+    status     word NOT NULL,
     parent     TEXT COLLATE "C",
     ordinal    BIGINT NOT NULL,
     name       TEXT COLLATE "C",
-    body       TEXT NOT NULL CHECK (body::json IS NOT NULL),
+    body       document NOT NULL,
     commit_id  TEXT COLLATE "C" NOT NULL,
     created_at BIGINT NOT NULL,
     updated_at BIGINT NOT NULL
@@ -135,13 +159,13 @@ CREATE INDEX people_by_ordinal ON people (ordinal, id);
 CREATE INDEX people_by_name ON people (name, ordinal, id) WHERE name IS NOT NULL;
 
 CREATE TABLE identities (
-    id         TEXT COLLATE "C" NOT NULL PRIMARY KEY CHECK (id <> ''),
-    version    BIGINT NOT NULL CHECK (version > 0),
-    status     TEXT COLLATE "C" NOT NULL CHECK (status <> ''),
+    id         word NOT NULL PRIMARY KEY,
+    version    positive NOT NULL,
+    status     word NOT NULL,
     parent     TEXT COLLATE "C",
     ordinal    BIGINT NOT NULL,
     name       TEXT COLLATE "C",
-    body       TEXT NOT NULL CHECK (body::json IS NOT NULL),
+    body       document NOT NULL,
     commit_id  TEXT COLLATE "C" NOT NULL,
     created_at BIGINT NOT NULL,
     updated_at BIGINT NOT NULL
@@ -150,13 +174,13 @@ CREATE INDEX identities_by_parent ON identities (parent, ordinal, id) WHERE pare
 CREATE INDEX identities_by_name ON identities (name, ordinal, id) WHERE name IS NOT NULL;
 
 CREATE TABLE tokens (
-    id         TEXT COLLATE "C" NOT NULL PRIMARY KEY CHECK (id <> ''),
-    version    BIGINT NOT NULL CHECK (version > 0),
-    status     TEXT COLLATE "C" NOT NULL CHECK (status <> ''),
+    id         word NOT NULL PRIMARY KEY,
+    version    positive NOT NULL,
+    status     word NOT NULL,
     parent     TEXT COLLATE "C",
     ordinal    BIGINT NOT NULL,
     name       TEXT COLLATE "C",
-    body       TEXT NOT NULL CHECK (body::json IS NOT NULL),
+    body       document NOT NULL,
     commit_id  TEXT COLLATE "C" NOT NULL,
     created_at BIGINT NOT NULL,
     updated_at BIGINT NOT NULL
@@ -165,29 +189,29 @@ CREATE INDEX tokens_by_ordinal ON tokens (ordinal, id);
 CREATE UNIQUE INDEX tokens_by_name ON tokens (name) WHERE name IS NOT NULL;
 
 CREATE TABLE messages (
-    id         TEXT COLLATE "C" NOT NULL PRIMARY KEY CHECK (id <> ''),
-    version    BIGINT NOT NULL CHECK (version > 0),
-    status     TEXT COLLATE "C" NOT NULL CHECK (status IN ('queued', 'sending', 'sent', 'unknown', 'failed')),
+    id         word NOT NULL PRIMARY KEY,
+    version    positive NOT NULL,
+    status     message_status NOT NULL,
     parent     TEXT COLLATE "C",
     ordinal    BIGINT NOT NULL,
     name       TEXT COLLATE "C",
-    body       TEXT NOT NULL CHECK (body::json IS NOT NULL),
+    body       document NOT NULL,
     commit_id  TEXT COLLATE "C" NOT NULL,
     created_at BIGINT NOT NULL,
     updated_at BIGINT NOT NULL
 ) WITH (fillfactor = 70);
-CREATE INDEX messages_by_parent ON messages (parent, ordinal, id) WHERE parent IS NOT NULL;
-CREATE INDEX messages_by_ordinal ON messages (ordinal, id);
+CREATE INDEX messages_by_parent ON messages (parent, ordinal) WHERE parent IS NOT NULL;
+CREATE INDEX messages_by_ordinal ON messages (ordinal);
 CREATE UNIQUE INDEX messages_by_name ON messages (name) WHERE name IS NOT NULL;
 
 CREATE TABLE catalogs (
-    id         TEXT COLLATE "C" NOT NULL PRIMARY KEY CHECK (id <> ''),
-    version    BIGINT NOT NULL CHECK (version > 0),
-    status     TEXT COLLATE "C" NOT NULL CHECK (status <> ''),
+    id         word NOT NULL PRIMARY KEY,
+    version    positive NOT NULL,
+    status     word NOT NULL,
     parent     TEXT COLLATE "C",
     ordinal    BIGINT NOT NULL,
     name       TEXT COLLATE "C",
-    body       TEXT NOT NULL CHECK (body::json IS NOT NULL),
+    body       document NOT NULL,
     commit_id  TEXT COLLATE "C" NOT NULL,
     created_at BIGINT NOT NULL,
     updated_at BIGINT NOT NULL
@@ -200,10 +224,10 @@ CREATE INDEX catalogs_by_name ON catalogs (name, ordinal, id) WHERE name IS NOT 
 -- the oldest transaction still running: nothing can appear behind them.
 CREATE TABLE events (
     id           BIGINT NOT NULL GENERATED ALWAYS AS IDENTITY,
-    subject_kind TEXT COLLATE "C" NOT NULL CHECK (subject_kind IN ('project', 'protocol', 'run', 'person', 'token', 'message', 'catalog')),
+    subject_kind subject_kind NOT NULL,
     subject      TEXT COLLATE "C" NOT NULL,
-    version      BIGINT NOT NULL CHECK (version > 0),
-    place        SMALLINT NOT NULL CHECK (place >= 0),
+    version      positive NOT NULL,
+    place        SMALLINT NOT NULL,
     kind         TEXT COLLATE "C" NOT NULL,
     schema       SMALLINT NOT NULL,
     at           BIGINT NOT NULL,
@@ -214,41 +238,40 @@ CREATE TABLE events (
     cause        TEXT,
     txid         XID8 NOT NULL DEFAULT pg_current_xact_id(),
     PRIMARY KEY (txid, id),
-    CHECK ((place = 0) = (cause IS NOT NULL))
+    CHECK (place >= 0 AND (place = 0) = (cause IS NOT NULL))
 );
-CREATE UNIQUE INDEX events_by_subject ON events (subject_kind, subject, version, place);
+CREATE UNIQUE INDEX events_by_subject ON events (subject, version, place, subject_kind);
 CREATE INDEX events_by_project ON events (project, txid, id) WHERE project IS NOT NULL;
 CREATE INDEX events_by_step ON events (step, txid, id) WHERE step IS NOT NULL;
 
 -- Hot and mostly finished: vacuum by count, not by share, so that claims never wade through dead rows.
 CREATE TABLE tasks (
-    id           TEXT COLLATE "C" NOT NULL PRIMARY KEY CHECK (id <> ''),
+    id           word NOT NULL PRIMARY KEY,
     kind         TEXT COLLATE "C" NOT NULL,
-    lane         TEXT COLLATE "C" NOT NULL CHECK (lane IN ('fast', 'engine')),
-    subject_kind TEXT COLLATE "C" NOT NULL CHECK (subject_kind IN ('project', 'protocol', 'run', 'person', 'token', 'message', 'catalog')),
+    lane         task_lane NOT NULL,
+    subject_kind subject_kind NOT NULL,
     subject      TEXT COLLATE "C" NOT NULL,
     project      BIGINT,
     engine       TEXT COLLATE "C",
     payload      TEXT NOT NULL,
     priority     SMALLINT NOT NULL,
-    state        TEXT COLLATE "C" NOT NULL CHECK (state IN ('scheduled', 'ready', 'leased', 'done', 'dead', 'withdrawn')),
+    state        task_state NOT NULL,
     due_at       BIGINT NOT NULL,
     fence        BIGINT,
     incarnation  TEXT COLLATE "C",
     lease_until  BIGINT,
     stop         BOOLEAN NOT NULL DEFAULT false,
-    failures     INTEGER NOT NULL DEFAULT 0 CHECK (failures BETWEEN 0 AND 65535),
-    max_failures INTEGER NOT NULL CHECK (max_failures BETWEEN 0 AND 65535),
-    crashes      INTEGER NOT NULL DEFAULT 0 CHECK (crashes BETWEEN 0 AND 65535),
+    failures     small_count NOT NULL DEFAULT 0,
+    max_failures small_count NOT NULL,
+    crashes      small_count NOT NULL DEFAULT 0,
     error        TEXT,
     created_at   BIGINT NOT NULL,
     finished_at  BIGINT,
-    CHECK ((state = 'leased') = (fence IS NOT NULL)),
-    CHECK ((state = 'leased') = (incarnation IS NOT NULL)),
-    CHECK ((state = 'leased') = (lease_until IS NOT NULL)),
-    CHECK (state = 'leased' OR NOT stop),
-    CHECK ((state IN ('done', 'dead', 'withdrawn')) = (finished_at IS NOT NULL)),
-    CHECK (state <> 'dead' OR error IS NOT NULL)
+    CHECK (CASE WHEN state = 'leased'
+                THEN fence IS NOT NULL AND incarnation IS NOT NULL AND lease_until IS NOT NULL AND finished_at IS NULL
+                ELSE fence IS NULL AND incarnation IS NULL AND lease_until IS NULL AND NOT stop
+                     AND (state IN ('done', 'dead', 'withdrawn')) = (finished_at IS NOT NULL)
+                     AND (state <> 'dead' OR error IS NOT NULL) END)
 ) WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000,
         autovacuum_analyze_scale_factor = 0, autovacuum_analyze_threshold = 20000);
 CREATE INDEX tasks_ready_fast ON tasks (priority, due_at, id) WHERE state = 'ready' AND lane = 'fast';
@@ -256,7 +279,7 @@ CREATE INDEX tasks_ready_engine ON tasks (project, engine, priority, due_at, id)
 CREATE INDEX tasks_scheduled ON tasks (due_at, id) WHERE state = 'scheduled';
 -- Without lease_until, so that a heartbeat touches no index; few tasks are leased at a time.
 CREATE INDEX tasks_leased ON tasks (lane, project, engine) WHERE state = 'leased';
-CREATE INDEX tasks_waiting ON tasks (subject_kind, subject) WHERE state IN ('scheduled', 'ready', 'leased');
+CREATE INDEX tasks_waiting ON tasks (subject) WHERE state IN ('scheduled', 'ready', 'leased');
 CREATE INDEX tasks_finished ON tasks (finished_at) WHERE finished_at IS NOT NULL;
 
 -- When each project was last given an engine, as the fence of that claim; 0 stands for tasks of no project. Claims of
@@ -313,4 +336,34 @@ CREATE TABLE charges (
     amount  BIGINT NOT NULL,
     at      BIGINT NOT NULL,
     PRIMARY KEY (session, ordinal, budget)
+);
+
+-- What commits are sent as: one array of records for each kind of row. `ord` is the commit's place in its batch. Fields
+-- are written in this order by src/postgres/statement.rs; a type that is in use is never changed, only followed by
+-- another.
+CREATE TYPE commit_in AS (
+    ord INTEGER, commit_id TEXT COLLATE "C", subject_kind TEXT COLLATE "C", subject TEXT COLLATE "C", believed BIGINT,
+    actor TEXT COLLATE "C", now BIGINT, task TEXT COLLATE "C", fence BIGINT, scope TEXT COLLATE "C",
+    key TEXT COLLATE "C", request_hash TEXT COLLATE "C", answer TEXT COLLATE "C"
+);
+CREATE TYPE row_in AS (
+    ord INTEGER, id TEXT COLLATE "C", status TEXT COLLATE "C", parent TEXT COLLATE "C", ordinal BIGINT,
+    name TEXT COLLATE "C", body TEXT COLLATE "C"
+);
+CREATE TYPE expect_in AS (ord INTEGER, id TEXT COLLATE "C", version BIGINT);
+CREATE TYPE event_in AS (
+    ord INTEGER, place SMALLINT, kind TEXT COLLATE "C", schema SMALLINT, project BIGINT, step BIGINT,
+    data TEXT COLLATE "C", cause TEXT COLLATE "C"
+);
+CREATE TYPE task_in AS (
+    ord INTEGER, id TEXT COLLATE "C", kind TEXT COLLATE "C", lane TEXT COLLATE "C", subject_kind TEXT COLLATE "C",
+    subject TEXT COLLATE "C", project BIGINT, engine TEXT COLLATE "C", payload TEXT COLLATE "C", priority SMALLINT,
+    state TEXT COLLATE "C", due_at BIGINT, max_failures INTEGER
+);
+CREATE TYPE withdraw_in AS (
+    ord INTEGER, subject_kind TEXT COLLATE "C", subject TEXT COLLATE "C", kind TEXT COLLATE "C"
+);
+CREATE TYPE ack_in AS (
+    ord INTEGER, id TEXT COLLATE "C", fence BIGINT, state TEXT COLLATE "C", due_at BIGINT, finished_at BIGINT,
+    failed INTEGER, error TEXT COLLATE "C"
 );

@@ -22,9 +22,11 @@ use crate::{
     fairness::{Candidate, Leased, choose},
     postgres::{
         PostgresStore, batch,
-        columns::{Column, Columns},
+        
         fault::{self, Fault},
         leases::NOW,
+        parameters::{Parameter, Parameters},
+        records::Records,
         statement::Outcome,
         tasks::task,
     },
@@ -84,30 +86,25 @@ const ACKED: &str = "UPDATE tasks t
         lease_until = CASE WHEN x.state IS NULL THEN t.lease_until END, stop = x.state IS NULL AND t.stop";
 
 /// The parts of a statement that apply acknowledgements: `acked`, and `lost`, the places of those that did not count.
-fn acknowledging<'a>(columns: &mut Columns<'a>, asked: &[Asked<'a>], now: i64) -> String {
-    let outcomes: Vec<_> = asked.iter().map(|ack| Outcome::of(ack.then, now)).collect();
-    let of = |value: fn(&Outcome<'a>) -> Option<i64>| outcomes.iter().map(|o| o.as_ref().and_then(value)).collect();
-    let ids = columns.bind(Column::Text(asked.iter().map(|ack| ack.task.as_str()).collect()));
-    let places = (0i64..).take(asked.len()).collect();
-    let source = columns.unnest(
-        "x",
-        [
-            ("place", Column::Big(places)),
-            ("id", Column::Text(asked.iter().map(|ack| ack.task.as_str()).collect())),
-            ("fence", Column::Big(asked.iter().map(|ack| ack.fence.0).collect())),
-            ("state", Column::MaybeText(outcomes.iter().map(|o| o.as_ref().map(|o| o.state)).collect())),
-            ("due_at", Column::MaybeBig(of(|o| o.due_at))),
-            ("finished_at", Column::MaybeBig(of(|o| o.finished_at))),
-            ("failed", Column::Int(outcomes.iter().map(|o| o.as_ref().map_or(0, |o| o.failed)).collect())),
-            ("error", Column::MaybeText(outcomes.iter().map(|o| o.as_ref().and_then(|o| o.error)).collect())),
-        ],
-    );
+fn acknowledging<'a>(parameters: &mut Parameters<'a>, asked: &[Asked<'a>], now: i64) -> String {
+    let mut records = Records::default();
+    for (place, ack) in (0i32..).zip(asked) {
+        match Outcome::of(ack.then, now) {
+            Some(outcome) => outcome.write(&mut records, place, ack.task, ack.fence),
+            None => {
+                let record = records.record().int(place).text(ack.task.as_str()).big(ack.fence.0);
+                record.maybe_text(None).maybe_big(None).maybe_big(None).int(0).maybe_text(None);
+            }
+        }
+    }
+    let ids = parameters.bind(Parameter::Texts(asked.iter().map(|ack| ack.task.as_str()).collect()));
+    let source = parameters.rows("ack_in", records);
     format!(
         "x AS MATERIALIZED (SELECT * FROM {source}),
          acked AS ({ACKED} FROM x
                    WHERE t.id = x.id AND t.fence = x.fence AND t.state = 'leased' AND t.id = ANY({ids})
-                   RETURNING x.place),
-         lost AS MATERIALIZED (SELECT array_agg(place) AS places FROM x WHERE NOT (place IN (SELECT place FROM acked)))"
+                   RETURNING x.ord),
+         lost AS MATERIALIZED (SELECT array_agg(ord) AS places FROM x WHERE NOT (ord IN (SELECT ord FROM acked)))"
     )
 }
 
@@ -132,7 +129,7 @@ fn qualified(alias: &str) -> String {
 /// What a claim brought: the leases whose acknowledgement did not count, and the tasks.
 type Claimed = (HashSet<(String, i64)>, Vec<Task>);
 
-fn lost(places: Option<Vec<i64>>, asked: &[Asked<'_>]) -> HashSet<(String, i64)> {
+fn lost(places: Option<Vec<i32>>, asked: &[Asked<'_>]) -> HashSet<(String, i64)> {
     let places = places.unwrap_or_default().into_iter();
     places
         .filter_map(|place| usize::try_from(place).ok().and_then(|place| asked.get(place)))
@@ -195,24 +192,24 @@ impl PostgresStore {
 /// One statement: whatever it answers is durable.
 async fn work_fast(client: &deadpool_postgres::Client, done: &[Ack], claim: &Claim) -> Result<Claimed, Fault> {
     let asked = asked(done);
-    let mut columns = Columns::default();
+    let mut parameters = Parameters::default();
     let mut with = Vec::new();
-    let mut source = "(SELECT NULL::bigint[] AS places) lost";
+    let mut source = "(SELECT NULL::integer[] AS places) lost";
     if !asked.is_empty() {
-        with.push(acknowledging(&mut columns, &asked, claim.now.as_micros()));
+        with.push(acknowledging(&mut parameters, &asked, claim.now.as_micros()));
         source = "lost";
     }
-    let limit = columns.bind(Column::Big(vec![i64::from(claim.limit.min(SLICE))]));
-    let incarnation = columns.bind(Column::Text(vec![&claim.incarnation]));
-    let lease = columns.bind(Column::Big(vec![micros(claim.lease)]));
+    let limit = parameters.bind(Parameter::Number(i64::from(claim.limit.min(SLICE))));
+    let incarnation = parameters.bind(Parameter::Text(&claim.incarnation));
+    let lease = parameters.bind(Parameter::Number(micros(claim.lease)));
     with.push(format!(
         "due AS MATERIALIZED (SELECT id FROM tasks WHERE lane = 'fast' AND state = 'ready'
-                              ORDER BY priority, due_at, id LIMIT ({limit})[1] FOR NO KEY UPDATE SKIP LOCKED)"
+                              ORDER BY priority, due_at, id LIMIT {limit} FOR NO KEY UPDATE SKIP LOCKED)"
     ));
-    with.push(leasing(&format!("({incarnation})[1]"), &format!("({lease})[1]")));
+    with.push(leasing(&incarnation, &lease));
     let text = format!("WITH {}\nSELECT lost.places, c.* FROM {source} LEFT JOIN claimed c ON true", with.join(",\n"));
     let statement = client.prepare_cached(&text).await.map_err(|error| Fault::of(&error))?;
-    let rows = client.query(&statement, &columns.as_sql()).await.map_err(|error| Fault::of(&error))?;
+    let rows = client.query(&statement, &parameters.as_sql()).await.map_err(|error| Fault::of(&error))?;
     let lost = lost(rows.first().and_then(|row| row.get(0)), &asked);
     Ok((lost, in_order_of_fences(&rows, 1)?))
 }
@@ -241,13 +238,13 @@ async fn work_engine(client: &mut deadpool_postgres::Client, done: &[Ack], claim
     tx.execute(&statement, &[&ENGINE_LOCK]).await.map_err(|error| Fault::of(&error))?;
     let mut not_counted = HashSet::new();
     if !asked.is_empty() {
-        let mut columns = Columns::default();
-        let with = acknowledging(&mut columns, &asked, claim.now.as_micros());
+        let mut parameters = Parameters::default();
+        let with = acknowledging(&mut parameters, &asked, claim.now.as_micros());
         let statement = tx
             .prepare_cached(&format!("WITH {with}\nSELECT places FROM lost"))
             .await
             .map_err(|error| Fault::of(&error))?;
-        let row = tx.query_one(&statement, &columns.as_sql()).await.map_err(|error| Fault::of(&error))?;
+        let row = tx.query_one(&statement, &parameters.as_sql()).await.map_err(|error| Fault::of(&error))?;
         not_counted = lost(row.get(0), &asked);
     }
     // Every statement sees what was committed before it began; these begin after the lock was granted.

@@ -33,7 +33,7 @@ async fn attempt(client: &mut deadpool_postgres::Client, commit: &Commit) -> Dri
     let tx = client.transaction().await?;
     let composed = statement::compose(&[commit]);
     let prepared = tx.prepare_cached(&composed.text).await?;
-    if tx.query(&prepared, &composed.columns.as_sql()).await?.is_empty() {
+    if tx.query(&prepared, &composed.parameters.as_sql()).await?.is_empty() {
         tx.rollback().await?;
         return Ok(None);
     }

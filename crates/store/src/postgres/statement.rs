@@ -5,10 +5,16 @@
 //! and compared with what was believed; what survives takes its dedup keys; what then is left is applied, all in one
 //! snapshot and one transaction. Commits of one statement share no row (see `batch`). Answers the places of the applied.
 
-use domain::commit::{At, Commit, Row, SubjectKind, Table, Then};
+use domain::{
+    commit::{At, Commit, Row, SubjectKind, Table, Then},
+    ids::{Fence, TaskId},
+};
 
 use crate::{
-    postgres::columns::{Column, Columns},
+    postgres::{
+        parameters::{Parameter, Parameters},
+        records::Records,
+    },
     rules,
 };
 
@@ -16,14 +22,14 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Composed<'a> {
     pub(super) text: String,
-    pub(super) columns: Columns<'a>,
+    pub(super) parameters: Parameters<'a>,
 }
 
 /// Puts the statement for these commits together. They were validated: the head row comes first, integer ids are
 /// integers. The statement answers one `ord`, counted from 0, for each commit that was applied.
 pub(super) fn compose<'a>(commits: &[&'a Commit]) -> Composed<'a> {
-    let numbered: Vec<(i64, &'a Commit)> = (0i64..).zip(commits.iter().copied()).collect();
-    let mut parts = Parts { columns: Columns::default(), with: Vec::new(), conditions: Vec::new() };
+    let numbered: Vec<(i32, &'a Commit)> = (0i32..).zip(commits.iter().copied()).collect();
+    let mut parts = Parts { parameters: Parameters::default(), with: Vec::new(), conditions: Vec::new() };
     parts.operations(&numbered);
     parts.held(&numbered);
     parts.heads(&numbered);
@@ -34,7 +40,7 @@ pub(super) fn compose<'a>(commits: &[&'a Commit]) -> Composed<'a> {
     parts.tasks(&numbered);
     parts.withdrawals(&numbered);
     parts.acknowledgements(&numbered);
-    Composed { text: format!("WITH {}\nSELECT ord FROM applied", parts.with.join(",\n")), columns: parts.columns }
+    Composed { text: format!("WITH {}\nSELECT ord FROM applied", parts.with.join(",\n")), parameters: parts.parameters }
 }
 
 /// What a commit believes of its subject, as one number: that there is none, that it is new, or its version.
@@ -46,10 +52,10 @@ fn believed(commit: &Commit) -> i64 {
     }
 }
 
-type Numbered<'a> = (i64, &'a Commit);
+type Numbered<'a> = (i32, &'a Commit);
 
 struct Parts<'a> {
-    columns: Columns<'a>,
+    parameters: Parameters<'a>,
     with: Vec<String>,
     conditions: Vec<String>,
 }
@@ -57,42 +63,37 @@ struct Parts<'a> {
 impl<'a> Parts<'a> {
     /// One row for each commit.
     fn operations(&mut self, commits: &[Numbered<'a>]) {
-        let mut columns = vec![
-            ("ord", Column::Big(commits.iter().map(|(ord, _)| *ord).collect())),
-            ("commit_id", Column::Text(commits.iter().map(|(_, c)| c.id.as_str()).collect())),
-            ("subject_kind", maybe_text(commits, |c| c.subject.as_ref().map(|(subject, _)| subject.kind.as_str()))),
-            ("subject", maybe_text(commits, |c| c.subject.as_ref().map(|(subject, _)| subject.id.as_str()))),
-            ("believed", Column::Big(commits.iter().map(|(_, c)| believed(c)).collect())),
-            ("actor", Column::Text(commits.iter().map(|(_, c)| c.cause.actor.as_str()).collect())),
-            ("now", Column::Big(commits.iter().map(|(_, c)| c.cause.now.as_micros()).collect())),
-        ];
-        if commits.iter().any(|(_, c)| c.ack.is_some()) {
-            columns.push(("task", maybe_text(commits, |c| c.ack.as_ref().map(|ack| ack.task.as_str()))));
-            let fences = commits.iter().map(|(_, c)| c.ack.as_ref().map(|ack| ack.fence.0)).collect();
-            columns.push(("fence", Column::MaybeBig(fences)));
+        let mut records = Records::default();
+        for (ord, commit) in commits {
+            let subject = commit.subject.as_ref().map(|(subject, _)| subject);
+            let dedup = commit.cause.dedup.as_ref();
+            records
+                .record()
+                .int(*ord)
+                .text(commit.id.as_str())
+                .maybe_text(subject.map(|subject| subject.kind.as_str()))
+                .maybe_text(subject.map(|subject| subject.id.as_str()))
+                .big(believed(commit))
+                .text(&commit.cause.actor)
+                .big(commit.cause.now.as_micros())
+                .maybe_text(commit.ack.as_ref().map(|ack| ack.task.as_str()))
+                .maybe_big(commit.ack.as_ref().map(|ack| ack.fence.0))
+                .maybe_text(dedup.map(|dedup| dedup.scope.as_str()))
+                .maybe_text(dedup.map(|dedup| dedup.key.as_str()))
+                .maybe_text(dedup.map(|dedup| dedup.request_hash.as_str()))
+                .maybe_text(dedup.map(|dedup| dedup.answer.as_str()));
         }
-        if commits.iter().any(|(_, c)| c.cause.dedup.is_some()) {
-            columns.push(("scope", maybe_text(commits, |c| c.cause.dedup.as_ref().map(|dedup| dedup.scope.as_str()))));
-            columns.push(("key", maybe_text(commits, |c| c.cause.dedup.as_ref().map(|dedup| dedup.key.as_str()))));
-            columns.push((
-                "request_hash",
-                maybe_text(commits, |c| c.cause.dedup.as_ref().map(|dedup| dedup.request_hash.as_str())),
-            ));
-            columns
-                .push(("answer", maybe_text(commits, |c| c.cause.dedup.as_ref().map(|dedup| dedup.answer.as_str()))));
-        }
-        let source = self.columns.unnest("o", columns);
+        let source = self.parameters.rows("commit_in", records);
         self.with.push(format!("op AS MATERIALIZED (SELECT * FROM {source})"));
     }
 
     /// The acknowledged tasks that are still leased under the fence.
     fn held(&mut self, commits: &[Numbered<'a>]) {
-        let tasks: Vec<&str> =
-            commits.iter().filter_map(|(_, c)| c.ack.as_ref()).map(|ack| ack.task.as_str()).collect();
+        let tasks: Vec<&str> = commits.iter().filter_map(|(_, c)| c.ack.as_ref()).map(|ack| ack.task.as_str()).collect();
         if tasks.is_empty() {
             return;
         }
-        let tasks = self.columns.bind(Column::Text(tasks));
+        let tasks = self.parameters.bind(Parameter::Texts(tasks));
         self.with.push(format!(
             "held AS MATERIALIZED (SELECT id, fence FROM tasks WHERE id = ANY({tasks}) AND state = 'leased'
                                    ORDER BY id FOR NO KEY UPDATE)"
@@ -109,7 +110,7 @@ impl<'a> Parts<'a> {
             // A head that another transaction creates meanwhile is found by its primary key: the statement fails and
             // each commit runs again alone.
             if !new.is_empty() {
-                let ids = self.ids(kind.head(), new);
+                let ids = self.ids(kind.head(), &new);
                 self.with.push(format!(
                     "present_{table} AS MATERIALIZED (SELECT id::text AS id FROM {table} WHERE id = ANY({ids}))"
                 ));
@@ -119,7 +120,7 @@ impl<'a> Parts<'a> {
                 ));
             }
             if !old.is_empty() {
-                let ids = self.ids(kind.head(), old);
+                let ids = self.ids(kind.head(), &old);
                 self.with.push(format!(
                     "head_{table} AS MATERIALIZED (SELECT id::text AS id, version FROM {table} WHERE id = ANY({ids})
                                                    ORDER BY {table}.id FOR NO KEY UPDATE)"
@@ -147,19 +148,17 @@ impl<'a> Parts<'a> {
                 continue;
             }
             let name = table.name();
-            let ids = self.ids(table, expects.iter().map(|(_, expect)| expect.id.as_str()).collect());
+            let ids: Vec<&str> = expects.iter().map(|(_, expect)| expect.id.as_str()).collect();
+            let ids = self.ids(table, &ids);
             self.with.push(format!(
                 "as_is_{name} AS MATERIALIZED (SELECT id::text AS id, version FROM {name} WHERE id = ANY({ids})
                                                ORDER BY {name}.id FOR SHARE)"
             ));
-            let source = self.columns.unnest(
-                "x",
-                [
-                    ("ord", Column::Big(expects.iter().map(|(ord, _)| *ord).collect())),
-                    ("id", Column::Text(expects.iter().map(|(_, expect)| expect.id.as_str()).collect())),
-                    ("version", Column::Big(expects.iter().map(|(_, expect)| expect.version).collect())),
-                ],
-            );
+            let mut records = Records::default();
+            for (ord, expect) in &expects {
+                records.record().int(*ord).text(&expect.id).big(expect.version);
+            }
+            let source = self.parameters.rows("expect_in", records);
             self.conditions.push(format!(
                 "NOT (op.ord IN (SELECT x.ord FROM {source}
                                  WHERE NOT ((x.id, x.version) IN (SELECT id, version FROM as_is_{name}))))"
@@ -204,24 +203,25 @@ impl<'a> Parts<'a> {
                     }
                 }
             }
-            let name = table.name();
+            let (name, key) = (table.name(), row_key(table));
             if !changed.is_empty() {
-                let ids = self.ids(table, changed.iter().map(|(_, row)| row.id.as_str()).collect());
-                let source = self.row_source(table, &changed);
+                let ids: Vec<&str> = changed.iter().map(|(_, row)| row.id.as_str()).collect();
+                let ids = self.ids(table, &ids);
+                let source = self.row_source(&changed);
                 self.with.push(format!(
                     "changed_{name} AS (UPDATE {name} t
                        SET version = a.believed + 1, status = x.status, parent = x.parent, ordinal = x.ordinal,
                            name = x.name, body = x.body, commit_id = a.commit_id, updated_at = a.now
                        FROM {source} JOIN applied a ON a.ord = x.ord
-                       WHERE t.id = x.id AND t.id = ANY({ids}))"
+                       WHERE t.id = {key} AND t.id = ANY({ids}))"
                 ));
             }
             if !created.is_empty() {
-                let source = self.row_source(table, &created);
-                self.with.push(format!("created_{name} AS ({})", insert_rows(name, &source)));
+                let source = self.row_source(&created);
+                self.with.push(format!("created_{name} AS ({})", insert_rows(table, &source)));
             }
             if !children.is_empty() {
-                let source = self.row_source(table, &children);
+                let source = self.row_source(&children);
                 // A message is stored once; a taken id or name is an error. A child stays under its parent: a row of
                 // another subject gets version 0, which its table refuses, and with it the whole commit.
                 let repeated = match table {
@@ -234,37 +234,31 @@ impl<'a> Parts<'a> {
                              body = excluded.body, commit_id = excluded.commit_id, updated_at = excluded.updated_at"
                     ),
                 };
-                self.with.push(format!("children_{name} AS ({} ORDER BY x.id {repeated})", insert_rows(name, &source)));
+                self.with.push(format!("children_{name} AS ({} ORDER BY {key} {repeated})", insert_rows(table, &source)));
             }
         }
     }
 
     fn events(&mut self, commits: &[Numbered<'a>]) {
-        let events: Vec<_> = commits
-            .iter()
-            .flat_map(|(ord, c)| (0i16..).zip(&c.events).map(move |(place, event)| (*ord, *c, place, event)))
-            .collect();
-        if events.is_empty() {
+        let mut records = Records::default();
+        for (ord, commit) in commits {
+            for (place, event) in (0i16..).zip(&commit.events) {
+                records
+                    .record()
+                    .int(*ord)
+                    .small(place)
+                    .text(&event.kind)
+                    .small(event.schema)
+                    .maybe_big(event.project)
+                    .maybe_big(event.step)
+                    .text(&event.data)
+                    .maybe_text((place == 0).then(|| rules::cause_text(commit)).as_deref());
+            }
+        }
+        if records.is_empty() {
             return;
         }
-        let source = self.columns.unnest(
-            "x",
-            [
-                ("ord", Column::Big(events.iter().map(|(ord, ..)| *ord).collect())),
-                ("place", Column::Small(events.iter().map(|(_, _, place, _)| *place).collect())),
-                ("kind", Column::Text(events.iter().map(|(.., event)| event.kind.as_str()).collect())),
-                ("schema", Column::Small(events.iter().map(|(.., event)| event.schema).collect())),
-                ("project", Column::MaybeBig(events.iter().map(|(.., event)| event.project).collect())),
-                ("step", Column::MaybeBig(events.iter().map(|(.., event)| event.step).collect())),
-                ("data", Column::Text(events.iter().map(|(.., event)| event.data.as_str()).collect())),
-                (
-                    "cause",
-                    Column::MaybeOwned(
-                        events.iter().map(|(_, c, place, _)| (*place == 0).then(|| rules::cause_text(c))).collect(),
-                    ),
-                ),
-            ],
-        );
+        let source = self.parameters.rows("event_in", records);
         self.with.push(format!(
             "told AS (INSERT INTO events (subject_kind, subject, version, place, kind, schema, at, actor, project, step,
                                           data, cause)
@@ -275,33 +269,32 @@ impl<'a> Parts<'a> {
     }
 
     fn tasks(&mut self, commits: &[Numbered<'a>]) {
-        let tasks: Vec<_> =
-            commits.iter().flat_map(|(ord, c)| c.tasks.iter().map(move |task| (*ord, c.cause.now, task))).collect();
-        if tasks.is_empty() {
+        let mut records = Records::default();
+        for (ord, commit) in commits {
+            let now = commit.cause.now;
+            for task in &commit.tasks {
+                let due_at = task.due_at.unwrap_or(now);
+                records
+                    .record()
+                    .int(*ord)
+                    .text(task.id.as_str())
+                    .text(task.kind.as_str())
+                    .text(task.kind.lane().as_str())
+                    .text(task.subject.kind.as_str())
+                    .text(&task.subject.id)
+                    .maybe_big(task.project)
+                    .maybe_text(task.engine.as_deref())
+                    .text(&task.payload)
+                    .small(task.priority)
+                    .text(if due_at > now { "scheduled" } else { "ready" })
+                    .big(due_at.as_micros())
+                    .int(i32::from(task.max_failures));
+            }
+        }
+        if records.is_empty() {
             return;
         }
-        let due: Vec<_> = tasks.iter().map(|(_, now, task)| (task.due_at.unwrap_or(*now), *now)).collect();
-        let source = self.columns.unnest(
-            "x",
-            [
-                ("ord", Column::Big(tasks.iter().map(|(ord, ..)| *ord).collect())),
-                ("id", Column::Text(tasks.iter().map(|(.., task)| task.id.as_str()).collect())),
-                ("kind", Column::Text(tasks.iter().map(|(.., task)| task.kind.as_str()).collect())),
-                ("lane", Column::Text(tasks.iter().map(|(.., task)| task.kind.lane().as_str()).collect())),
-                ("subject_kind", Column::Text(tasks.iter().map(|(.., task)| task.subject.kind.as_str()).collect())),
-                ("subject", Column::Text(tasks.iter().map(|(.., task)| task.subject.id.as_str()).collect())),
-                ("project", Column::MaybeBig(tasks.iter().map(|(.., task)| task.project).collect())),
-                ("engine", Column::MaybeText(tasks.iter().map(|(.., task)| task.engine.as_deref()).collect())),
-                ("payload", Column::Text(tasks.iter().map(|(.., task)| task.payload.as_str()).collect())),
-                ("priority", Column::Small(tasks.iter().map(|(.., task)| task.priority).collect())),
-                (
-                    "state",
-                    Column::Text(due.iter().map(|(due, now)| if due > now { "scheduled" } else { "ready" }).collect()),
-                ),
-                ("due_at", Column::Big(due.iter().map(|(due, _)| due.as_micros()).collect())),
-                ("max_failures", Column::Int(tasks.iter().map(|(.., task)| i32::from(task.max_failures)).collect())),
-            ],
-        );
+        let source = self.parameters.rows("task_in", records);
         self.with.push(format!(
             "asked AS (INSERT INTO tasks (id, kind, lane, subject_kind, subject, project, engine, payload, priority, state,
                                           due_at, max_failures, created_at)
@@ -313,42 +306,33 @@ impl<'a> Parts<'a> {
 
     /// Takes waiting tasks back. Those that these commits add are not seen, those they acknowledge are left alone.
     fn withdrawals(&mut self, commits: &[Numbered<'a>]) {
-        let mut wanted: Vec<(i64, &'a str, &'a str, Option<&'static str>)> = Vec::new();
+        let mut records = Records::default();
+        let mut subjects = Vec::new();
         for (ord, commit) in commits {
             for withdraw in &commit.withdraw {
-                let subject = (withdraw.subject.kind.as_str(), withdraw.subject.id.as_str());
-                match withdraw.kinds.is_empty() {
-                    true => wanted.push((*ord, subject.0, subject.1, None)),
-                    false => {
-                        wanted.extend(
-                            withdraw.kinds.iter().map(|kind| (*ord, subject.0, subject.1, Some(kind.as_str()))),
-                        );
-                    }
+                let (kind, subject) = (withdraw.subject.kind.as_str(), withdraw.subject.id.as_str());
+                subjects.push(subject);
+                if withdraw.kinds.is_empty() {
+                    records.record().int(*ord).text(kind).text(subject).maybe_text(None);
+                }
+                for task in &withdraw.kinds {
+                    records.record().int(*ord).text(kind).text(subject).text(task.as_str());
                 }
             }
         }
-        if wanted.is_empty() {
+        if records.is_empty() {
             return;
         }
         let acked = commits.iter().filter_map(|(_, c)| c.ack.as_ref()).map(|ack| ack.task.as_str()).collect();
-        let acked = self.columns.bind(Column::Text(acked));
-        let kinds = self.columns.bind(Column::Text(wanted.iter().map(|(_, kind, ..)| *kind).collect()));
-        let subjects = self.columns.bind(Column::Text(wanted.iter().map(|(_, _, subject, _)| *subject).collect()));
-        let source = self.columns.unnest(
-            "x",
-            [
-                ("ord", Column::Big(wanted.iter().map(|(ord, ..)| *ord).collect())),
-                ("subject_kind", Column::Text(wanted.iter().map(|(_, kind, ..)| *kind).collect())),
-                ("subject", Column::Text(wanted.iter().map(|(_, _, subject, _)| *subject).collect())),
-                ("kind", Column::MaybeText(wanted.iter().map(|(.., kind)| *kind).collect())),
-            ],
-        );
+        let acked = self.parameters.bind(Parameter::Texts(acked));
+        let subjects = self.parameters.bind(Parameter::Texts(subjects));
+        let source = self.parameters.rows("withdraw_in", records);
         self.with.push(format!(
             "withdrawn AS (UPDATE tasks t
                SET state = CASE t.state WHEN 'leased' THEN 'leased' ELSE 'withdrawn' END, stop = t.state = 'leased',
                    finished_at = CASE t.state WHEN 'leased' THEN NULL ELSE a.now END
                FROM {source} JOIN applied a ON a.ord = x.ord
-               WHERE t.subject_kind = ANY({kinds}) AND t.subject = ANY({subjects})
+               WHERE t.subject = ANY({subjects})
                  AND t.subject_kind = x.subject_kind AND t.subject = x.subject AND (x.kind IS NULL OR t.kind = x.kind)
                  AND t.state IN ('scheduled', 'ready', 'leased') AND t.id <> ALL({acked}))"
         ));
@@ -356,29 +340,19 @@ impl<'a> Parts<'a> {
 
     /// What becomes of the tasks the commits were made for; they are locked since `held`.
     fn acknowledgements(&mut self, commits: &[Numbered<'a>]) {
-        let acks: Vec<_> = commits
-            .iter()
-            .filter_map(|(ord, c)| {
-                c.ack.as_ref().map(|ack| (*ord, ack, Outcome::of(&ack.then, c.cause.now.as_micros())))
-            })
-            .filter_map(|(ord, ack, outcome)| outcome.map(|outcome| (ord, ack, outcome)))
-            .collect();
-        if acks.is_empty() {
+        let mut records = Records::default();
+        let mut ids = Vec::new();
+        for (ord, commit) in commits {
+            let Some(ack) = &commit.ack else { continue };
+            let Some(outcome) = Outcome::of(&ack.then, commit.cause.now.as_micros()) else { continue };
+            ids.push(ack.task.as_str());
+            outcome.write(&mut records, *ord, &ack.task, ack.fence);
+        }
+        if records.is_empty() {
             return;
         }
-        let ids = self.columns.bind(Column::Text(acks.iter().map(|(_, ack, _)| ack.task.as_str()).collect()));
-        let source = self.columns.unnest(
-            "x",
-            [
-                ("ord", Column::Big(acks.iter().map(|(ord, ..)| *ord).collect())),
-                ("id", Column::Text(acks.iter().map(|(_, ack, _)| ack.task.as_str()).collect())),
-                ("state", Column::Text(acks.iter().map(|(.., outcome)| outcome.state).collect())),
-                ("due_at", Column::MaybeBig(acks.iter().map(|(.., outcome)| outcome.due_at).collect())),
-                ("finished_at", Column::MaybeBig(acks.iter().map(|(.., outcome)| outcome.finished_at).collect())),
-                ("failed", Column::Int(acks.iter().map(|(.., outcome)| outcome.failed).collect())),
-                ("error", Column::MaybeText(acks.iter().map(|(.., outcome)| outcome.error).collect())),
-            ],
-        );
+        let ids = self.parameters.bind(Parameter::Texts(ids));
+        let source = self.parameters.rows("ack_in", records);
         self.with.push(format!(
             "acked AS (UPDATE tasks t
                SET state = x.state, due_at = coalesce(x.due_at, t.due_at), finished_at = x.finished_at,
@@ -390,35 +364,39 @@ impl<'a> Parts<'a> {
     }
 
     /// Ids as the table's key has them.
-    fn ids(&mut self, table: Table, ids: Vec<&'a str>) -> String {
-        let column = ids_column(table, ids);
-        self.columns.bind(column)
+    fn ids(&mut self, table: Table, ids: &[&'a str]) -> String {
+        self.parameters.bind(match table.has_integer_ids() {
+            // Validated before; an id that is no number would find no row.
+            true => Parameter::Numbers(ids.iter().map(|id| id.parse().unwrap_or(-1)).collect()),
+            false => Parameter::Texts(ids.to_vec()),
+        })
     }
 
-    fn row_source(&mut self, table: Table, rows: &[(i64, &'a Row)]) -> String {
-        self.columns.unnest(
-            "x",
-            [
-                ("ord", Column::Big(rows.iter().map(|(ord, _)| *ord).collect())),
-                ("id", ids_column(table, rows.iter().map(|(_, row)| row.id.as_str()).collect())),
-                ("status", Column::Text(rows.iter().map(|(_, row)| row.status.as_str()).collect())),
-                ("parent", Column::MaybeText(rows.iter().map(|(_, row)| row.parent.as_deref()).collect())),
-                ("ordinal", Column::Big(rows.iter().map(|(_, row)| row.ordinal).collect())),
-                ("name", Column::MaybeText(rows.iter().map(|(_, row)| row.name.as_deref()).collect())),
-                ("body", Column::Text(rows.iter().map(|(_, row)| row.body.as_str()).collect())),
-            ],
-        )
+    fn row_source(&mut self, rows: &[(i32, &'a Row)]) -> String {
+        let mut records = Records::default();
+        for (ord, row) in rows {
+            records
+                .record()
+                .int(*ord)
+                .text(&row.id)
+                .text(&row.status)
+                .maybe_text(row.parent.as_deref())
+                .big(row.ordinal)
+                .maybe_text(row.name.as_deref())
+                .text(&row.body);
+        }
+        self.parameters.rows("row_in", records)
     }
 }
 
 /// The columns of a task after its acknowledgement, as `domain::task::Task::acknowledge` says.
 #[derive(Debug)]
 pub(super) struct Outcome<'a> {
-    pub(super) state: &'static str,
-    pub(super) due_at: Option<i64>,
-    pub(super) finished_at: Option<i64>,
-    pub(super) failed: i32,
-    pub(super) error: Option<&'a str>,
+    state: &'static str,
+    due_at: Option<i64>,
+    finished_at: Option<i64>,
+    failed: i32,
+    error: Option<&'a str>,
 }
 
 impl<'a> Outcome<'a> {
@@ -439,10 +417,19 @@ impl<'a> Outcome<'a> {
             }),
         }
     }
-}
 
-fn maybe_text<'a>(commits: &[Numbered<'a>], value: impl Fn(&'a Commit) -> Option<&'a str>) -> Column<'a> {
-    Column::MaybeText(commits.iter().map(|(_, commit)| value(commit)).collect())
+    pub(super) fn write(&self, records: &mut Records, ord: i32, task: &TaskId, fence: Fence) {
+        records
+            .record()
+            .int(ord)
+            .text(task.as_str())
+            .big(fence.0)
+            .text(self.state)
+            .maybe_big(self.due_at)
+            .maybe_big(self.finished_at)
+            .int(self.failed)
+            .maybe_text(self.error);
+    }
 }
 
 /// The ids of this kind's heads that are at a version, and of those that are new.
@@ -458,18 +445,18 @@ fn ids_of_heads<'a>(commits: &[Numbered<'a>], kind: SubjectKind) -> (Vec<&'a str
     (old, new)
 }
 
-fn ids_column(table: Table, ids: Vec<&str>) -> Column<'_> {
-    match table.has_integer_ids() {
-        // Validated before; an id that is no number would find no row.
-        true => Column::Big(ids.iter().map(|id| id.parse().unwrap_or(-1)).collect()),
-        false => Column::Text(ids),
-    }
+/// The id of a record `x` as the table's key has it.
+fn row_key(table: Table) -> &'static str {
+    if table.has_integer_ids() { "x.id::bigint" } else { "x.id" }
 }
 
-fn insert_rows(name: &str, source: &str) -> String {
+fn insert_rows(table: Table, source: &str) -> String {
     format!(
-        "INSERT INTO {name} (id, version, status, parent, ordinal, name, body, commit_id, created_at, updated_at)
-           SELECT x.id, greatest(a.believed + 1, 1), x.status, x.parent, x.ordinal, x.name, x.body, a.commit_id, a.now, a.now
-           FROM {source} JOIN applied a ON a.ord = x.ord"
+        "INSERT INTO {} (id, version, status, parent, ordinal, name, body, commit_id, created_at, updated_at)
+           SELECT {}, greatest(a.believed + 1, 1), x.status, x.parent, x.ordinal, x.name, x.body, a.commit_id, a.now,
+                  a.now
+           FROM {source} JOIN applied a ON a.ord = x.ord",
+        table.name(),
+        row_key(table)
     )
 }

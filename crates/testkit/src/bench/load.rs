@@ -21,7 +21,7 @@ pub struct Measured {
 
 /// Runs `callers` side by side for a while, each on a run of its own.
 pub async fn decide(store: &Store, callers: usize, span: Duration) -> Result<Measured, StoreError> {
-    let runs: Vec<String> = (0..callers).map(|caller| format!("r{caller}-{}", operation::draw_id())).collect();
+    let runs: Vec<String> = (0..callers).map(|_| operation::draw_run()).collect();
     let created: Vec<_> = runs
         .iter()
         .map(|run| {

@@ -35,6 +35,13 @@ pub fn payload(run: &str, version: i64) -> String {
     )
 }
 
+/// A run's reference: seven characters.
+pub fn draw_run() -> String {
+    const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+    let bits = host::random::u64();
+    (0..7).map(|place| char::from(ALPHABET[usize::try_from(bits >> (place * 5) & 31).unwrap_or(0)])).collect()
+}
+
 fn cause(scope: &str) -> Cause {
     Cause {
         actor: "user:dev:alice".to_owned(),
@@ -96,9 +103,9 @@ pub fn decide(run: &str, version: i64) -> Commit {
         table: Table::Messages,
         id: message.clone(),
         status: "queued".to_owned(),
-        parent: Some(format!("run:{run}")),
+        parent: Some("dev:alice".to_owned()),
         ordinal: commit.cause.now.as_micros(),
-        name: Some(format!("{run}:{version}:{message}")),
+        name: Some(format!("run:{run}:{version}:approved")),
         body: payload(run, version + 1),
     });
     commit.tasks.push(task(Subject::new(SubjectKind::Message, &message)));
@@ -122,7 +129,7 @@ pub fn task(subject: Subject) -> NewTask {
 
 /// Only tasks, to be drained.
 pub fn enqueue(count: usize) -> Commit {
-    let run = format!("queue-{}", draw_id());
+    let run = draw_run();
     let mut commit = create(&run);
     commit.tasks = (0..count).map(|_| task(Subject::new(SubjectKind::Run, &run))).collect();
     commit

@@ -34,7 +34,7 @@ pub fn run(path: &Path, per_transaction: usize, span: Duration) -> rusqlite::Res
         "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = -65536; PRAGMA temp_store = MEMORY;
          PRAGMA wal_autocheckpoint = 4000; PRAGMA foreign_keys = ON; PRAGMA cell_size_check = ON;",
     )?;
-    let runs: Vec<String> = (0..256).map(|run| format!("raw{run}-{}", operation::draw_id())).collect();
+    let runs: Vec<String> = (0..256).map(|_| operation::draw_run()).collect();
     conn.execute_batch("BEGIN IMMEDIATE")?;
     for run in &runs {
         conn.prepare_cached(RUN_NEW)?.execute([run])?;
