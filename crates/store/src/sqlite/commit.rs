@@ -98,7 +98,6 @@ impl Ledger {
         {
             return Err(Stop::Refused(Committed::Fenced));
         }
-        let version = self.write_head(commit, now)?;
         for expect in &commit.expects {
             let Some(key) = Key::of(expect.table, &expect.id) else {
                 return Err(Stop::Refused(Committed::Stale));
@@ -108,6 +107,7 @@ impl Ledger {
                 return Err(Stop::Refused(Committed::Stale));
             }
         }
+        let version = self.write_head(commit, now)?;
         for guard in &commit.guards {
             if let Some(current) = self.take(guard)? {
                 return Err(Stop::Refused(Committed::Refused { guard: guard.clone(), current }));

@@ -161,22 +161,34 @@ type Claimed = (Vec<Ack>, Vec<TaskRow>);
 
 impl Ledger {
     fn work(&mut self, done: Vec<Ack>, claim: &Claim) -> rusqlite::Result<Done<Claimed>> {
-        let mut fenced = Vec::new();
-        for ack in done {
-            if !self.acknowledge(&ack, claim.now)? {
-                fenced.push(ack);
-            }
-        }
         let limit = claim.limit.min(SLICE);
-        let rows = match claim.lane {
-            _ if limit == 0 => Vec::new(),
-            Lane::Fast => self.claim_fast(claim, limit)?,
-            Lane::Engine => self.claim_engines(claim, limit)?,
+        let (fenced, rows) = match claim.lane {
+            // What is put back here is not taken again by the same call, so the claim comes first.
+            Lane::Fast => {
+                let rows = self.claim_fast(claim, limit)?;
+                (self.acknowledge_all(done, claim.now)?, rows)
+            }
+            // What is given back here frees a place under the caps, so the claim comes last.
+            Lane::Engine => (self.acknowledge_all(done, claim.now)?, self.claim_engines(claim, limit)?),
         };
         Ok(Done::keep((fenced, rows)))
     }
 
+    /// The acknowledgements that did not count.
+    fn acknowledge_all(&mut self, done: Vec<Ack>, now: Timestamp) -> rusqlite::Result<Vec<Ack>> {
+        let mut fenced = Vec::new();
+        for ack in done {
+            if !self.acknowledge(&ack, now)? {
+                fenced.push(ack);
+            }
+        }
+        Ok(fenced)
+    }
+
     fn claim_fast(&mut self, claim: &Claim, limit: u32) -> rusqlite::Result<Vec<TaskRow>> {
+        if limit == 0 {
+            return Ok(Vec::new());
+        }
         let ids: Vec<String> = self
             .conn
             .prepare_cached(READY_FAST)?
@@ -186,6 +198,9 @@ impl Ledger {
     }
 
     fn claim_engines(&mut self, claim: &Claim, limit: u32) -> rusqlite::Result<Vec<TaskRow>> {
+        if limit == 0 {
+            return Ok(Vec::new());
+        }
         let groups: Vec<(Option<i64>, Option<String>)> = self
             .conn
             .prepare_cached(READY_ENGINES)?
