@@ -4,6 +4,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use crate::projects::without_password;
+
 /// An immutable fact. Its cursor continues a list or a stream behind it.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct EventView {
@@ -70,6 +72,9 @@ fn redact(value: &mut Value) {
     match value {
         Value::Object(members) => {
             members.retain(|name, _| !SECRET.contains(&name.as_str()));
+            if let Some(Value::String(address)) = members.get_mut("git_url") {
+                *address = without_password(address);
+            }
             members.values_mut().for_each(redact);
         }
         Value::Array(items) => items.iter_mut().for_each(redact),
@@ -122,9 +127,11 @@ mod tests {
 
     #[test]
     fn what_would_let_a_reader_act_is_left_out_at_any_depth() {
-        let data = json!({"attempt": {"nonce": "n", "worker": "w", "more": [{"secret_hash": "h", "x": 1}]}});
+        let data = json!({"attempt": {"nonce": "n", "worker": "w", "more": [{"secret_hash": "h", "x": 1}]},
+            "project": {"git_url": "https://u:p@h/x"}});
 
-        assert_eq!(shown_data(&data.to_string()), json!({"attempt": {"worker": "w", "more": [{"x": 1}]}}));
+        let shown = json!({"attempt": {"worker": "w", "more": [{"x": 1}]}, "project": {"git_url": "https://…@h/x"}});
+        assert_eq!(shown_data(&data.to_string()), shown);
     }
 
     #[test]

@@ -15,6 +15,9 @@ pub mod attempts;
 pub mod events;
 pub mod messages;
 pub mod queue;
+pub mod projects;
+pub mod protocols;
+pub mod steps;
 pub mod tokens;
 
 pub use crate::{

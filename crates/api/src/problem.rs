@@ -59,6 +59,7 @@ codes! {
     // The request as such.
     MALFORMED_JSON 400 "malformed_json" "Malformed JSON" "Send one JSON document; the detail says where it breaks off.";
     WRONG_CONTENT_TYPE 415 "wrong_content_type" "Unsupported Media Type" "Send the body as application/json.";
+    VALIDATION_ERROR 400 "validation_error" "Validation Error" "Fill in every field that the detail names.";
     INVALID_BODY 422 "invalid_body" "Invalid Body" "Compare the body with the operation's schema in /openapi.json.";
     INVALID_QUERY 422 "invalid_query" "Invalid Query" "Compare the query with the operation's parameters in /openapi.json.";
     INVALID_CURSOR 422 "invalid_cursor" "Invalid Cursor" "Use a cursor exactly as it was given, or start again without one.";
@@ -106,7 +107,8 @@ codes! {
     INVALID_PROTOCOL 422 "invalid_protocol" "Invalid Protocol" "Correct what the problems name.";
     INVALID_SPEC 422 "invalid_spec" "Invalid Spec" "Correct what the problems name; the schema is in schemas/protocol-spec.schema.json.";
     INVALID_STEP 422 "invalid_step" "Invalid Step" "Correct what the problems name.";
-    SECRET_NOT_ALLOWED 422 "secret_not_allowed" "Secret Not Accepted" "A project keeps only api_token; there is no store for other secrets yet.";
+    WEAK_API_TOKEN 422 "weak_api_token" "Weak Token" "Choose a longer random token for secrets.api_token.";
+    SECRETS_NOT_AVAILABLE 422 "secrets_not_available" "Secret Not Accepted" "A project keeps only api_token; there is no store for other secrets yet.";
 
     // What stands against it.
     WRONG_STATE 409 "wrong_state" "Wrong State" "Look at its state first; the detail names it.";

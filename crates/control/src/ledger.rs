@@ -30,8 +30,11 @@ pub struct Cause {
     /// Rows of other subjects that the caller relied on.
     pub expects: Vec<Expect>,
     /// Completes the kept answer with the tasks of the commit, whose ids are drawn after it was rendered.
-    pub complete: Option<fn(answer: &str, tasks: &[NewTask], now: Timestamp) -> String>,
+    pub complete: Option<Complete>,
 }
+
+/// From a rendered answer, the tasks and the time of its commit to the answer that is kept.
+pub type Complete = fn(&str, &[NewTask], Timestamp) -> String;
 
 /// The key that a repeat of the command would carry.
 #[derive(Clone, Debug, PartialEq, Eq)]
