@@ -19,14 +19,9 @@ impl Ledger {
     pub(crate) async fn postgres() -> Self {
         let url = host::env::var("PILOTHOUSE_TEST_POSTGRES_URL")
             .expect("PILOTHOUSE_TEST_POSTGRES_URL must name a server; `cargo xtask test` starts one");
-        let name = format!("worker_{}", host::random::base62(10).to_lowercase());
-        let (client, connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls).await.unwrap();
-        let driver = host::task::spawn("postgres", connection);
-        client.batch_execute(&format!("CREATE DATABASE {name}")).await.unwrap();
-        drop(client);
-        driver.await.unwrap().unwrap();
-        let (server, _) = url.rsplit_once('/').unwrap();
-        Self { dir: tempfile::tempdir().unwrap(), config: StoreConfig::Postgres { url: format!("{server}/{name}") } }
+        let database = testkit::database::Database::create(&url).await.unwrap();
+        let config = StoreConfig::Postgres { url: database.url() };
+        Self { dir: tempfile::tempdir().unwrap(), config }
     }
 
     pub(crate) async fn store(&self) -> Store {

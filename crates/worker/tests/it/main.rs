@@ -15,12 +15,14 @@ const PATIENCE: Duration = Duration::from_secs(30);
 macro_rules! on_both {
     ($($(#[$meta:meta])* async fn $name:ident($app:ident: &TestApp) $body:block)*) => {
         mod on_sqlite { $( #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $name() { super::$name(&super::TestApp::start(super::Ledger::sqlite().await).await).await; } )* }
+            async fn $name() { super::$name(&crate::TestApp::start(crate::Ledger::sqlite().await).await).await; } )* }
         mod on_postgres { $( #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $name() { super::$name(&super::TestApp::start(super::Ledger::postgres().await).await).await; } )* }
+            async fn $name() { super::$name(&crate::TestApp::start(crate::Ledger::postgres().await).await).await; } )* }
         $( $(#[$meta])* async fn $name($app: &TestApp) $body )*
     };
 }
+
+mod protocols;
 
 struct TestApp {
     control: Control,
