@@ -58,7 +58,7 @@ impl Control {
         let intent = self.read_intent(&inbound.body).await?;
         let (kind, job_key) = (intent.kind(), intent.job().map(str::to_owned));
         let message_id =
-            inbound.provider_message_id.clone().unwrap_or_else(|| uuid::Uuid::new_v4().simple().to_string());
+            inbound.provider_message_id.clone().unwrap_or_else(|| host::random::uuid_v4().simple().to_string());
         let dedup = DedupKey {
             scope: format!("inbox:{}", inbound.channel),
             key: message_id.clone(),

@@ -309,5 +309,5 @@ fn json(value: &impl Serialize) -> String {
 
 /// A UUIDv7: grows with time, so that indexes stay compact.
 pub(crate) fn new_id() -> String {
-    uuid::Uuid::now_v7().to_string()
+    host::random::uuid_v7().to_string()
 }

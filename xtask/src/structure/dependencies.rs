@@ -20,6 +20,7 @@ const LICENCES: &[&str] = &[
     "CC0-1.0",
     "CDLA-Permissive-2.0",
     "ISC",
+    "MIT-0",
     "MIT",
     "Unicode-3.0",
     "Zlib",

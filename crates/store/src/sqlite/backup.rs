@@ -21,9 +21,7 @@ impl SqliteStore {
             name.push(format!(".{}", host::random::base62(8)));
             let temporary = PathBuf::from(name);
             let copied = copy(&from, &temporary).and_then(|()| {
-                std::fs::rename(&temporary, &to)
-                    .and_then(|()| host::fs::sync_parent(&to))
-                    .map_err(|error| failed(&to, &error))
+                host::fs::rename(&temporary, &to).map_err(|error| failed(&to, &error))
             });
             if copied.is_err() {
                 // Best effort: the error that matters is the first one.
