@@ -26,11 +26,11 @@ use crate::{
 };
 
 /// Connections that carry out commits.
-pub(super) const FLUSHERS: usize = 3;
+pub(super) const FLUSHERS: usize = 4;
 /// Commits in one statement.
 const BATCH: usize = 256;
 /// A batch is small beside this many times its commits.
-const SMALL: usize = 2;
+const SMALL: usize = 4;
 /// Commits that may wait; more are refused, so that callers hear about overload instead of timing out.
 const WAITING: usize = 4096;
 /// How often a commit runs again alone when others are in its way.

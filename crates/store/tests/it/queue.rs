@@ -487,6 +487,7 @@ async fn a_task_that_contradicts_itself_is_corrupt(db: &mut Db) {
         for check in checks {
             db.execute(&format!("ALTER TABLE tasks DROP CONSTRAINT \"{check}\"")).await;
         }
+        db.execute("ALTER DOMAIN task_state DROP CONSTRAINT task_state_check").await;
     }
     db.execute("UPDATE tasks SET state = 'lost' WHERE id = 'T1'").await;
     db.execute("UPDATE tasks SET state = 'leased' WHERE id = 'T2'").await;

@@ -17,7 +17,7 @@ pub async fn prepare(program: &str, url: &str) -> Result<(), String> {
 /// Transactions a second with so many clients.
 pub async fn measure(program: &str, url: &str, clients: usize, span: Duration) -> Result<f64, String> {
     let (clients, seconds) = (clients.to_string(), span.as_secs().max(1).to_string());
-    let arguments = ["-N", "-n", "-M", "prepared", "-c", &clients, "-j", "2", "-T", &seconds, url];
+    let arguments = ["-N", "-n", "-M", "prepared", "-c", &clients, "-T", &seconds, url];
     let output = call(program, &arguments, span + Duration::from_secs(60)).await?;
     parse(&output).ok_or_else(|| format!("pgbench said nothing about its speed: {output}"))
 }
