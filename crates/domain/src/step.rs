@@ -12,6 +12,9 @@ use crate::{
     time::Timestamp,
 };
 
+/// A step that was cut off this often in a row waits for somebody to look.
+pub const MAX_INTERRUPTIONS: u32 = 3;
+
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Step {
@@ -26,6 +29,8 @@ pub struct Step {
     /// How many of `depends_on` are not completed yet.
     pub unmet: u32,
     pub retries: u32,
+    /// How often in a row an attempt was cut off.
+    pub interruptions: u32,
     pub summary: Option<String>,
     /// The latest attempt, for whichever phase.
     pub attempt: Option<Attempt>,

@@ -1,8 +1,11 @@
-//! The supervisor as a program of its own, for this crate's tests; the product's binary has it as a subcommand.
+//! What workers start, as a program of its own for this crate's tests; the product's binary has both as subcommands.
 
 fn main() {
     let mut args = std::env::args_os().skip(1);
-    let supervise = args.next().is_some_and(|word| word == "supervise");
-    let code = if supervise { engines::supervise::main(args) } else { 2 };
+    let code = match args.next().as_deref().and_then(std::ffi::OsStr::to_str) {
+        Some("supervise") => engines::supervise::main(args),
+        Some(engines::scripted::SUBCOMMAND) => engines::scripted::main(args),
+        _ => 2,
+    };
     std::process::exit(code);
 }

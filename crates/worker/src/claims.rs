@@ -31,6 +31,7 @@ pub async fn start(config: WorkerConfig, control: Control) -> Result<Handle, Sta
         incarnation,
         leases: Leases::default(),
         tracker: TaskTracker::new(),
+        git: Arc::default(),
         draining: CancellationToken::new(),
     };
     host::task::spawn("heartbeat", worker.clone().heartbeat());

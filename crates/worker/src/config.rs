@@ -2,6 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use forge::git::LocalPolicy;
 use store::queue::Caps;
 
 #[derive(Clone, Debug)]
@@ -10,6 +11,8 @@ pub struct WorkerConfig {
     pub data_dir: PathBuf,
     /// The binary whose `supervise` holds what is run.
     pub exe: PathBuf,
+    /// Which repositories on this machine projects may use.
+    pub local_repositories: LocalPolicy,
     /// How many tasks of the fast lane are carried out at once.
     pub fast_slots: usize,
     /// How many engines and jobs run at once in this process.
@@ -42,6 +45,7 @@ impl WorkerConfig {
         Self {
             data_dir: data_dir.into(),
             exe: exe.into(),
+            local_repositories: LocalPolicy::Nothing,
             fast_slots: 64,
             engine_slots: 8,
             caps: Caps::default(),

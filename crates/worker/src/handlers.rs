@@ -1,9 +1,15 @@
 //! Which handler carries out which kind of task, and who is told when one is given up.
 
 use control::{Cause, CommandError, ledger::Rendered};
-use domain::{commit::Then, ids::RunId, run::RunCommand, task::TaskKind};
+use domain::{
+    commit::Then,
+    ids::{RunId, StepId},
+    project::ProjectCommand,
+    run::RunCommand,
+    task::TaskKind,
+};
 
-use crate::{Worker, failure::Failure, lease::Lease};
+use crate::{Worker, failure::Failure, lease::Lease, plan_protocol::protocol_id, project_setup::project_id};
 
 impl Worker {
     pub(crate) async fn handle(&self, lease: &Lease) -> Result<(), Failure> {
@@ -21,11 +27,11 @@ impl Worker {
                 self.acknowledge(lease.done()).await;
                 Ok(())
             }
-            TaskKind::ProjectSetup
-            | TaskKind::PlanProtocol
-            | TaskKind::ExecuteStep
-            | TaskKind::RunQuality
-            | TaskKind::AdvanceBranch => Err(Failure::give_up("this worker has no handler for it")),
+            TaskKind::ProjectSetup => Box::pin(self.set_project_up(lease)).await,
+            TaskKind::PlanProtocol => Box::pin(self.plan_protocol(lease)).await,
+            TaskKind::ExecuteStep => Box::pin(self.execute_step(lease)).await,
+            TaskKind::RunQuality => Box::pin(self.run_quality(lease)).await,
+            TaskKind::AdvanceBranch => Box::pin(self.advance_branch(lease)).await,
         }
     }
 
@@ -41,13 +47,11 @@ impl Worker {
                 self.control.command_run(&run, command, &cause, |_| Rendered::default()).await.map(drop)
             }
             TaskKind::DeliverMessage => self.give_message_up(lease, why).await,
-            TaskKind::ExpireGate
-            | TaskKind::Noop
-            | TaskKind::ProjectSetup
-            | TaskKind::PlanProtocol
-            | TaskKind::ExecuteStep
-            | TaskKind::RunQuality
-            | TaskKind::AdvanceBranch => {
+            TaskKind::ProjectSetup => self.give_setup_up(lease, why, &cause).await,
+            TaskKind::PlanProtocol | TaskKind::ExecuteStep | TaskKind::RunQuality | TaskKind::AdvanceBranch => {
+                self.give_protocol_task_up(lease, why, &cause).await
+            }
+            TaskKind::ExpireGate | TaskKind::Noop => {
                 self.acknowledge(lease.ack(dead)).await;
                 Ok(())
             }
@@ -60,6 +64,27 @@ impl Worker {
                 tracing::error!(task.id = %task.id, %error, "Could not report that task {} was given up", task.id)
             }
         }
+    }
+}
+
+/// What the tasks of a protocol name besides it.
+#[derive(serde::Deserialize)]
+struct OfStep {
+    #[serde(default)]
+    step: Option<StepId>,
+}
+
+impl Worker {
+    async fn give_setup_up(&self, lease: &Lease, why: &str, cause: &Cause) -> Result<(), CommandError> {
+        let Ok(id) = project_id(lease) else { return Ok(()) };
+        let command = ProjectCommand::SetupFailed { reason: why.to_owned() };
+        self.control.command_project(id, command, cause, |_| Rendered::default()).await.map(drop)
+    }
+
+    async fn give_protocol_task_up(&self, lease: &Lease, why: &str, cause: &Cause) -> Result<(), CommandError> {
+        let Ok(id) = protocol_id(lease) else { return Ok(()) };
+        let step = serde_json::from_str::<OfStep>(&lease.task.payload).ok().and_then(|of| of.step);
+        self.control.report_dead_task(id, lease.task.kind, step, why, cause).await.map(drop)
     }
 }
 

@@ -6,14 +6,22 @@
 
 pub mod config;
 pub mod lease;
+mod advance_branch;
 mod claims;
 mod deliver;
+mod engine_run;
+mod execute_step;
 mod expire;
 mod failure;
 mod handlers;
 mod housekeeping;
+mod papers;
+mod plan_protocol;
+mod project_setup;
 mod recovery;
 mod run_job;
+mod run_quality;
+mod workspace;
 
 use std::sync::Arc;
 
@@ -32,6 +40,8 @@ pub(crate) struct Worker {
     pub(crate) incarnation: String,
     pub(crate) leases: Leases,
     pub(crate) tracker: TaskTracker,
+    /// Found when it is first needed.
+    pub(crate) git: Arc<tokio::sync::OnceCell<forge::git::Git>>,
     /// No new claims.
     pub(crate) draining: CancellationToken,
 }

@@ -6,13 +6,14 @@
 use std::path::Path;
 
 use domain::{
+    protocol::Protocol,
     run::Run,
     task::{Task, TaskKind, TaskState},
 };
 use engines::supervisor::{self, Adopted};
 use store::StoreError;
 
-use crate::{Worker, claims::Slots};
+use crate::{Worker, claims::Slots, execute_step::Payload};
 
 impl Worker {
     pub(crate) async fn recover(&self, slots: &Slots) -> Result<(), StoreError> {
@@ -42,12 +43,16 @@ impl Worker {
             TaskKind::RunJob => {
                 self.control.store().find::<Run>(&task.subject.id).await?.and_then(|run| run.subject.running().cloned())
             }
-            TaskKind::ExpireGate
+            TaskKind::PlanProtocol => self.protocol(task).await?.and_then(|protocol| protocol.planning().cloned()),
+            TaskKind::ExecuteStep => self.protocol(task).await?.and_then(|protocol| {
+                let payload: Payload = serde_json::from_str(&task.payload).ok()?;
+                protocol.step(payload.step)?.running().cloned()
+            }),
+            // Checks are simply run again.
+            TaskKind::RunQuality
+            | TaskKind::ExpireGate
             | TaskKind::DeliverMessage
             | TaskKind::ProjectSetup
-            | TaskKind::PlanProtocol
-            | TaskKind::ExecuteStep
-            | TaskKind::RunQuality
             | TaskKind::AdvanceBranch
             | TaskKind::Noop => None,
         };
@@ -57,6 +62,10 @@ impl Worker {
             Ok(Adopted::Running(_) | Adopted::Finished(_)) => true,
             Ok(Adopted::Gone) | Err(_) => false,
         })
+    }
+
+    async fn protocol(&self, task: &Task) -> Result<Option<Protocol>, StoreError> {
+        Ok(self.control.store().find::<Protocol>(&task.subject.id).await?.map(|found| found.subject))
     }
 
     /// A worker of this machine holds its lock for as long as it lives; one of another machine has none here.

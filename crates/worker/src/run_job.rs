@@ -21,8 +21,8 @@ use engines::{
 
 use crate::{Worker, failure::Failure, lease::Lease};
 
-const CANCELED: &str = "canceled";
-const FENCED: &str = "fenced";
+pub(crate) const CANCELED: &str = "canceled";
+pub(crate) const FENCED: &str = "fenced";
 
 impl Worker {
     pub(crate) async fn run_job(&self, lease: &Lease) -> Result<(), Failure> {

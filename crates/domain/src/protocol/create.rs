@@ -118,6 +118,7 @@ impl Protocol {
             depends_on,
             dependents: Vec::new(),
             retries: 0,
+            interruptions: 0,
             summary: None,
             attempt: None,
             approved: None,

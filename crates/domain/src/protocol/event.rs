@@ -418,6 +418,7 @@ impl Step {
             }
             ProtocolEvent::StepInterrupted { why, at, .. } => {
                 cut_off(&mut self.attempt, Ending::Interrupted, why, *at);
+                self.interruptions = self.interruptions.saturating_add(1);
                 self.state = StepState::Pending;
             }
             ProtocolEvent::StepUnblocked { approved, .. } => {
@@ -450,6 +451,7 @@ impl Step {
             }
             ProtocolEvent::QaInterrupted { why, at, .. } => {
                 cut_off(&mut self.attempt, Ending::Interrupted, why, *at);
+                self.interruptions = self.interruptions.saturating_add(1);
                 self.review(Review::Waiting);
             }
             ProtocolEvent::ManualApproval { at, .. } => {
@@ -472,6 +474,7 @@ impl Step {
 
     fn end(&mut self, end: &Ended, at: Timestamp) {
         end_attempt(&mut self.attempt, end, at);
+        self.interruptions = 0;
         self.summary = Some(end.summary.clone());
     }
 

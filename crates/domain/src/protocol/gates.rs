@@ -88,7 +88,7 @@ impl Deciding {
         let owner = self.state.subject();
         let gate = Gate {
             id: id.clone(),
-            owner: owner.clone(),
+            owner,
             step: Some(step.id.0),
             asks,
             digest,

@@ -491,6 +491,20 @@ fn an_interrupted_step_starts_again_from_the_branch_tip() {
 }
 
 #[test]
+fn a_step_that_keeps_being_cut_off_waits_for_somebody_to_look() {
+    let mut told = Told::planned(Advance::Auto, vec![skip("01-fix")]);
+
+    for _ in 0..3 {
+        let fence = told.start(1);
+        let (gate, why) = (told.gate_id(), "out of memory".to_owned());
+        told.tell(&ProtocolCommand::StepInterrupted { step: StepId(1), fence, why, gate }).unwrap();
+    }
+
+    let why = "cut off 3 times in a row, last: out of memory".to_owned();
+    assert_eq!(told.protocol.state, ProtocolState::Blocked { on: BlockedOn::Interrupted { why } });
+}
+
+#[test]
 fn an_interrupted_step_that_reaches_outside_asks_first() {
     let spec = StepSpec { retry: Some(Retry::Ask), ..skip("01-fix") };
     let mut told = Told::planned(Advance::Auto, vec![spec]);

@@ -13,7 +13,7 @@ use crate::{
     ids::{AttemptId, Fence, GateId, StepId},
     run::Begin,
     spec::{QaPolicy, Retry, StepType},
-    step::{BlockedOn, DiffStat, Failure, Review, Step, StepState, Work},
+    step::{BlockedOn, DiffStat, Failure, MAX_INTERRUPTIONS, Review, Step, StepState, Work},
     task::TaskKind,
 };
 
@@ -230,7 +230,10 @@ impl Deciding {
         let (why, at) = (why.to_owned(), self.now);
         if checks(&step, fence) {
             // Checks run on a checkout of their own: running them again is always safe.
-            self.emit(ProtocolEvent::QaInterrupted { step: id, why, at });
+            self.emit(ProtocolEvent::QaInterrupted { step: id, why: why.clone(), at });
+            if self.interrupted_too_often(id, &why) {
+                return Ok(());
+            }
             if self.is_running() {
                 self.enqueue_qa(id);
             }
@@ -240,6 +243,9 @@ impl Deciding {
             return Err(self.fenced());
         }
         self.emit(ProtocolEvent::StepInterrupted { step: id, why: why.clone(), at });
+        if self.interrupted_too_often(id, &why) {
+            return Ok(());
+        }
         match step.spec.retry() {
             Retry::Safe if self.is_running() => self.enqueue(id, false, gate),
             Retry::Safe => {}
@@ -249,6 +255,18 @@ impl Deciding {
             }
         }
         Ok(())
+    }
+
+    /// Something about the step kills its workers: it stops being tried by itself.
+    fn interrupted_too_often(&mut self, id: StepId, why: &str) -> bool {
+        let often = self.state.step(id).map_or(0, |step| step.interruptions);
+        if often < MAX_INTERRUPTIONS {
+            return false;
+        }
+        let on = BlockedOn::Interrupted { why: format!("cut off {often} times in a row, last: {why}") };
+        self.emit(ProtocolEvent::StepBlocked { step: id, on: on.clone() });
+        self.block_on(on);
+        true
     }
 
     fn step_stopped(&mut self, id: StepId, fence: Fence, gate: &GateId) -> Decided {
