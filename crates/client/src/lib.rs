@@ -12,6 +12,9 @@ pub mod attempts;
 pub mod events;
 pub mod queue;
 pub mod tokens;
+pub mod projects;
+pub mod protocols;
+pub mod steps;
 pub mod health;
 pub mod inbound;
 

@@ -335,9 +335,18 @@ pub(crate) enum ProjectCommand {
         /// Its name; the last part of the URL when missing.
         #[arg(long)]
         name: Option<String>,
-        /// The branch work starts from.
+        /// The branch work starts from [default: main]
         #[arg(long, value_name = "BRANCH")]
         base: Option<String>,
+        /// The engine that plans and works, such as scripted or shell.
+        #[arg(long)]
+        engine: Option<String>,
+        /// The scenario that the scripted engine plays.
+        #[arg(long, value_name = "FILE", requires = "engine")]
+        scenario: Option<PathBuf>,
+        /// A command that judges every step's result, split at spaces; may be repeated.
+        #[arg(long = "check", value_name = "COMMAND")]
+        checks: Vec<String>,
     },
     /// List projects.
     List,
@@ -362,6 +371,9 @@ pub(crate) enum ProtocolCommand {
         /// A ProtocolSpec as JSON; the engine plans when missing.
         #[arg(long, value_name = "FILE")]
         spec: Option<PathBuf>,
+        /// Ask for every step instead of letting steps follow each other.
+        #[arg(long)]
+        manual: bool,
         /// Start it at once.
         #[arg(long)]
         start: bool,
@@ -410,6 +422,6 @@ pub(crate) enum StepCommand {
         #[arg(long, short)]
         follow: bool,
     },
-    /// Print what the step changed.
+    /// Print how much the step's result changes.
     Diff { step: i64 },
 }

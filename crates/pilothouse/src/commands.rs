@@ -7,9 +7,12 @@ mod events;
 mod gates;
 mod jobs;
 mod nodes;
+mod projects;
+mod protocols;
 mod queue;
 mod runs;
 mod status;
+mod steps;
 mod tokens;
 
 use std::{ffi::OsString, future::Future, process::ExitCode};
@@ -113,7 +116,9 @@ fn dispatch(cli: Cli) -> Result {
         Command::Queue(args) => wait(queue::run(&context, args)),
         Command::Token(command) => wait(tokens::run(&context, command)),
         Command::Db(command) => wait(database::run(&context, command)),
-        Command::Project(_) | Command::Protocol(_) | Command::Step(_) => Err(Failure::usage("not wired")),
+        Command::Project(command) => wait(projects::run(&context, command)),
+        Command::Protocol(command) => wait(protocols::run(&context, command)),
+        Command::Step(command) => wait(steps::run(&context, command)),
         Command::Demo(_) | Command::Version | Command::Completion { .. } | Command::Help { .. } => Ok(()),
     }
 }

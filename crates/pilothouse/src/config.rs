@@ -11,6 +11,7 @@ mod tests;
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
 
+use forge::git::LocalPolicy;
 use server::Limits;
 use store::StoreConfig;
 use worker::WorkerConfig;
@@ -153,8 +154,8 @@ impl Settings {
         self.text("log.format") == Some("json")
     }
 
-    /// Directories beneath which local repositories may be used; `None` when nothing is said.
-    pub(crate) fn allow_local(&self) -> Option<Vec<PathBuf>> {
+    /// Directories beneath which local repositories may be used.
+    fn allow_local(&self) -> Option<Vec<PathBuf>> {
         self.get("repos.allow_local")?;
         Some(self.texts("repos.allow_local").into_iter().map(PathBuf::from).collect())
     }
@@ -186,6 +187,7 @@ impl Settings {
         }
     }
 
+    /// What the configuration says of a worker; where nothing is said of local repositories, none may be used.
     pub(crate) fn worker(&self, data_dir: PathBuf, exe: PathBuf) -> WorkerConfig {
         let mut config = WorkerConfig::new(data_dir, exe);
         config.fast_slots = self.count("worker.fast_slots");
@@ -199,6 +201,9 @@ impl Settings {
                 _ => None,
             })
             .collect();
+        if let Some(dirs) = self.allow_local() {
+            config.local_repositories = LocalPolicy::Beneath(dirs);
+        }
         config.lease = self.duration("worker.lease");
         config.outlive = self.duration("worker.outlive");
         config.drain = self.duration("worker.drain");

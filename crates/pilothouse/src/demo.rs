@@ -3,6 +3,8 @@
 //! Everything is real but the engine: the ledger, the API, the worker, the supervised processes, git and the
 //! repository's own test. The engine is the `scripted` one, and it says so. Start at [`main`].
 
+mod repository;
+mod protocol;
 mod job;
 mod watch;
 
@@ -91,10 +93,19 @@ async fn scenes(dir: &Path, node: &Node, asks: bool, output: Output) -> Result {
     say("the engine is `scripted`: it plays a file, no model is asked; everything else is real");
     say("self-approval is switched on for this demo: you ask, and you approve");
     let watch = watch::start(&stage).await?;
-    let played = job::play(&stage).await;
+    let played = async {
+        protocol::play(&stage).await?;
+        job::play(&stage).await
+    };
+    let played = played.await;
     watch.finish().await;
     played?;
-    Ok(())
+    stage.show(&format!(
+        "\neverything lies in {}: the repository in repository, the ledger in data/pilothouse.db, what was printed in \
+         data/attempts",
+        dir.display()
+    ))?;
+    stage.show("the protocol completed and the job succeeded")
 }
 
 impl Stage {
@@ -111,6 +122,11 @@ impl Stage {
         });
         let line = answer.await.ok().and_then(std::result::Result::ok).unwrap_or_default();
         Ok(matches!(line.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
+    }
+
+    /// Lets the events that led here be told first.
+    async fn quiet(&self) {
+        tokio::time::sleep(Duration::from_millis(60)).await;
     }
 
     /// What the demo shows goes to stdout, unless stdout is for programs.

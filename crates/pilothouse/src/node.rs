@@ -11,6 +11,7 @@ pub(crate) mod ledger;
 use std::path::{Path, PathBuf};
 
 use control::{Clock, Control};
+use forge::git::LocalPolicy;
 use server::{Server, ServerConfig};
 use store::{Store, StoreConfig};
 
@@ -31,7 +32,6 @@ pub(crate) struct Roles {
 #[derive(Debug)]
 pub(crate) struct Node {
     store: Store,
-    control: Control,
     worker: Option<worker::Handle>,
     server: Option<Server>,
     endpoint: Option<Endpoint>,
@@ -67,10 +67,15 @@ async fn start_with(
 ) -> Result<Node> {
     let exe = host::process::current_exe()
         .map_err(|error| Failure::failed(format!("cannot find this program's own file: {error}")))?;
-    let worker_config = settings.worker(data_dir.to_owned(), exe);
+    let mut worker_config = settings.worker(data_dir.to_owned(), exe);
+    let said = settings.get("repos.allow_local").is_some();
+    if roles.serves && roles.works && settings.listen().ip().is_loopback() && !said {
+        // Whoever runs this may use their own repositories; nobody else can ask.
+        worker_config.local_repositories = LocalPolicy::OwnedBy(host::process::effective_uid());
+    }
     let control = Control::new(store.clone(), Clock::default()).with_attempts_dir(worker_config.attempts_dir());
     let mut node =
-        Node { store, control: control.clone(), worker: None, server: None, endpoint: None, data_dir: data_dir.to_owned() };
+        Node { store, worker: None, server: None, endpoint: None, data_dir: data_dir.to_owned() };
     let token_file = if roles.serves { Some(bootstrap::bootstrap(&control, data_dir).await?) } else { None };
     if let Some(catalog) = &catalog {
         catalog::load(&control, catalog).await?;
@@ -108,10 +113,6 @@ async fn start_with(
 }
 
 impl Node {
-    pub(crate) fn control(&self) -> &Control {
-        &self.control
-    }
-
     /// Where it listens.
     pub(crate) fn url(&self) -> Option<&str> {
         self.endpoint.as_ref().map(|endpoint| endpoint.url.as_str())

@@ -36,15 +36,10 @@ async fn follow(context: &Context, args: EventsArgs) -> Result {
     let mut after = args.after;
     loop {
         let mut stream = client.follow_events(args.subject.as_deref(), after.as_deref()).await?;
-        loop {
-            match stream.next().await {
-                Ok(Some(event)) => {
-                    show(context.output, &event)?;
-                    after = Some(event.cursor);
-                }
-                // The server stops or the line broke: the next call tells which.
-                Ok(None) | Err(_) => break,
-            }
+        // When the server stops or the line breaks, the next call tells which.
+        while let Ok(Some(event)) = stream.next().await {
+            show(context.output, &event)?;
+            after = Some(event.cursor);
         }
         tokio::time::sleep(Duration::from_secs(1)).await;
     }

@@ -5,6 +5,8 @@ use domain::{
     commit::{Subject, SubjectKind},
     current_catalog::CurrentCatalog,
     person::Person,
+    project::Project,
+    protocol::Protocol,
     run::Run,
     token::Token,
 };
@@ -29,7 +31,8 @@ pub(super) async fn check(store: &Store) -> Result<Folded> {
             SubjectKind::Person => fold_all::<Person>(store, &mut folded).await?,
             SubjectKind::Token => fold_all::<Token>(store, &mut folded).await?,
             SubjectKind::Catalog => fold_all::<CurrentCatalog>(store, &mut folded).await?,
-            SubjectKind::Project | SubjectKind::Protocol => {}
+            SubjectKind::Project => fold_all::<Project>(store, &mut folded).await?,
+            SubjectKind::Protocol => fold_all::<Protocol>(store, &mut folded).await?,
             // A message is made by the subject that asked for it: its first event is not its own.
             SubjectKind::Message => {}
         }
