@@ -216,6 +216,6 @@ impl Store {
 
     /// Ends background threads and connections after what was accepted is durable.
     pub async fn close(&self) {
-        both!(self.close())
+        both!(self.close());
     }
 }

@@ -24,3 +24,32 @@ pub(super) fn of(error: Error) -> StoreError {
 pub(super) fn is_fatal(error: &Error) -> bool {
     matches!(error.sqlite_error_code(), Some(ErrorCode::SystemIoFailure | ErrorCode::DatabaseCorrupt))
 }
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::ffi;
+
+    use super::*;
+
+    fn error(code: i32) -> Error {
+        Error::SqliteFailure(ffi::Error::new(code), None)
+    }
+
+    #[test]
+    fn errors_keep_their_meaning() {
+        assert!(matches!(of(error(ffi::SQLITE_FULL)), StoreError::DiskFull));
+        assert!(matches!(of(error(ffi::SQLITE_CONSTRAINT_UNIQUE)), StoreError::Rejected { .. }));
+        assert!(matches!(of(error(ffi::SQLITE_BUSY)), StoreError::Unavailable { .. }));
+        assert!(matches!(of(error(ffi::SQLITE_IOERR_WRITE)), StoreError::Unavailable { .. }));
+        assert!(matches!(of(error(ffi::SQLITE_CORRUPT)), StoreError::Corrupt { .. }));
+        assert!(matches!(of(error(ffi::SQLITE_NOTADB)), StoreError::Unfit { .. }));
+    }
+
+    #[test]
+    fn only_a_failing_file_is_fatal() {
+        assert!(is_fatal(&error(ffi::SQLITE_IOERR_FSYNC)));
+        assert!(is_fatal(&error(ffi::SQLITE_CORRUPT)));
+        assert!(!is_fatal(&error(ffi::SQLITE_FULL)));
+        assert!(!is_fatal(&error(ffi::SQLITE_CONSTRAINT_CHECK)));
+    }
+}

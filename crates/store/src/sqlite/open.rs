@@ -23,6 +23,10 @@ const OLDEST_SQLITE: i32 = 3_051_003;
 /// `PLTH`: tells our files from others'.
 const APPLICATION_ID: i64 = 0x504c_5448;
 pub(super) const BUSY: Duration = Duration::from_secs(5);
+/// KiB of pages that the writer keeps in memory.
+const WRITER_CACHE: u32 = 64 * 1024;
+/// Bytes of the log that are made beforehand: twice what a checkpoint waits for.
+const LOG_SIZE: u32 = 8 * 1024 * 1024;
 
 pub(super) fn open(path: &Path) -> Result<SqliteStore, StoreError> {
     if rusqlite::version_number() < OLDEST_SQLITE {
@@ -35,8 +39,9 @@ pub(super) fn open(path: &Path) -> Result<SqliteStore, StoreError> {
     refuse_network_filesystem(path, &file)?;
     drop(file);
 
-    let mut conn = connect(path, 64 * 1024)?;
+    let mut conn = connect(path, WRITER_CACHE)?;
     let epoch = prepare(&mut conn)?;
+    grow_log(&conn).map_err(fault::of)?;
     let fences = conn
         .query_row("SELECT value FROM counters WHERE name = 'fences'", (), |row| row.get(0))
         .map_err(fault::of)?;
@@ -142,6 +147,21 @@ fn prepare(conn: &mut Connection) -> Result<String, StoreError> {
         tx.commit().map_err(fault::of)?;
     }
     conn.query_row("SELECT value FROM meta WHERE key = 'epoch'", (), |row| row.get(0)).map_err(fault::of)
+}
+
+/// Gives the log its size before it is needed: a commit into blocks that exist is made durable many times faster than
+/// one that also makes the file longer (measured: 0.13 against 2 to 4 ms). Pages that do not fit the cache go to the log
+/// at once, and stay there as dead frames after the rollback; checkpoints then keep the log within this size.
+fn grow_log(conn: &Connection) -> rusqlite::Result<()> {
+    conn.execute_batch(&format!(
+        "PRAGMA cache_size = 16;
+         BEGIN IMMEDIATE;
+         CREATE TABLE filler (x);
+         INSERT INTO filler VALUES (zeroblob({LOG_SIZE}));
+         ROLLBACK;
+         UPDATE meta SET value = value WHERE key = 'epoch';
+         PRAGMA cache_size = -{WRITER_CACHE};"
+    ))
 }
 
 fn meta_number(conn: &Connection, key: &str) -> Result<i64, StoreError> {

@@ -313,3 +313,6 @@ impl Thread {
         fault::of(error)
     }
 }
+
+#[cfg(test)]
+mod tests;

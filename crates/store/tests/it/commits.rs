@@ -373,7 +373,7 @@ async fn keys_taken_in_opposite_order_are_each_taken_once(db: &mut Db) {
     let applied = |outcome: &Result<Committed, StoreError>| usize::from(matches!(outcome, Ok(Committed::Applied { .. })));
     for round in 0..40 {
         let take = |key: &str, who: &str| {
-            db.store.commit(new_run(&format!("{key}{round}{who}")).once("s", &format!("{key}{round}")))
+            Box::pin(db.store.commit(new_run(&format!("{key}{round}{who}")).once("s", &format!("{key}{round}"))))
         };
         // Both at once, in opposite order, so that they land in one batch or in two that overlap.
         let ((a1, b1), (b2, a2)) =

@@ -107,6 +107,14 @@ impl Db {
         }
     }
 
+    /// The database's address, on PostgreSQL.
+    pub(crate) fn url(&self) -> String {
+        match &self.place {
+            Place::Postgres { admin, name } => format!("{}/{name}", admin.rsplit_once('/').unwrap().0),
+            Place::Sqlite(_) => panic!("there is no address"),
+        }
+    }
+
     pub(crate) async fn execute(&self, sql: &str) {
         match &self.raw {
             Raw::Sqlite(conn) => conn.execute_batch(sql).unwrap(),

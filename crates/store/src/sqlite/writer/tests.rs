@@ -1,0 +1,116 @@
+use domain::{
+    commit::{At, Cause, Commit, Committed, NewEvent, Row, Subject, SubjectKind, Table},
+    ids::CommitId,
+    time::Timestamp,
+};
+use futures_util::future::join_all;
+
+use super::*;
+use crate::sqlite::SqliteStore;
+
+fn new_run(id: &str, bytes: usize) -> Commit {
+    Commit {
+        id: CommitId(format!("commit of {id}")),
+        subject: Some((Subject::new(SubjectKind::Run, id), At::New)),
+        cause: Cause {
+            actor: "system".to_owned(),
+            command: "{}".to_owned(),
+            now: Timestamp::from_micros(1),
+            ids: "{}".to_owned(),
+            dedup: None,
+        },
+        ack: None,
+        expects: Vec::new(),
+        guards: Vec::new(),
+        entries: Vec::new(),
+        rows: vec![Row {
+            table: Table::Runs,
+            id: id.to_owned(),
+            status: "Running".to_owned(),
+            parent: None,
+            ordinal: 0,
+            name: None,
+            body: format!("\"{}\"", "x".repeat(bytes)),
+        }],
+        events: vec![NewEvent { kind: "made".to_owned(), schema: 1, data: "{}".to_owned(), project: None, step: None }],
+        tasks: Vec::new(),
+        withdraw: Vec::new(),
+    }
+}
+
+async fn limit_pages(store: &SqliteStore, more: u32) {
+    let limited = store.inner.writer.call(move |ledger| {
+        let pages: u32 = ledger.conn.query_row("PRAGMA page_count", (), |row| row.get(0))?;
+        ledger.conn.query_row(&format!("PRAGMA max_page_count = {}", pages + more), (), |row| row.get::<_, i64>(0))?;
+        Ok(Done::keep(()))
+    });
+    limited.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_disk_loses_nothing_that_was_answered_and_heals_by_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = SqliteStore::open(&dir.path().join("ledger.db")).await.unwrap();
+    limit_pages(&store, 20).await;
+
+    // Side by side, so that groups hold members that fit and members that do not.
+    let names: Vec<String> = (0..60).map(|n| format!("R{n:02}")).collect();
+    let outcomes = join_all(names.iter().map(|name| store.commit(new_run(name, 3000)))).await;
+
+    let mut full = 0;
+    for (name, outcome) in names.iter().zip(&outcomes) {
+        let stored = store.find_row(Table::Runs, name).await.unwrap().is_some();
+        match outcome {
+            Ok(Committed::Applied { .. }) => assert!(stored, "{name} was answered and is gone"),
+            Err(StoreError::DiskFull | StoreError::Unavailable { .. }) => {
+                assert!(!stored, "{name} was refused and is there");
+                full += 1;
+            }
+            other => panic!("{name}: {other:?}"),
+        }
+    }
+    assert!(full > 0, "the disk was never full");
+    assert!(outcomes.iter().any(|outcome| matches!(outcome, Err(StoreError::DiskFull))));
+    limit_pages(&store, 1_000_000).await;
+    assert_eq!(store.commit(new_run("afterwards", 3000)).await.unwrap(), Committed::Applied { version: 1 });
+    assert_eq!(store.check().await.unwrap(), Vec::<String>::new());
+    store.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failing_file_accepts_nothing_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = SqliteStore::open(&dir.path().join("ledger.db")).await.unwrap();
+    let failing = |code| rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(code), None);
+
+    let failed = store.inner.writer.call::<(), _>(move |_| Err(failing(rusqlite::ffi::SQLITE_IOERR_FSYNC))).await;
+    assert!(failed.is_err());
+    let refused = store.commit(new_run("R1", 1)).await;
+
+    let Err(StoreError::Unavailable { reason }) = &refused else { panic!("{refused:?}") };
+    assert!(reason.contains("next start"), "{reason}");
+    store.close().await;
+    let store = SqliteStore::open(&dir.path().join("ledger.db")).await.unwrap();
+    assert_eq!(store.commit(new_run("R1", 1)).await.unwrap(), Committed::Applied { version: 1 });
+    store.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_log_has_its_size_before_the_first_commit_and_starts_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("ledger.db");
+    let store = SqliteStore::open(&path).await.unwrap();
+    let log = dir.path().join("ledger.db-wal");
+    let size = || std::fs::metadata(&log).unwrap().len();
+    let before = size();
+    assert!(before >= 8 * 1024 * 1024, "{before}");
+
+    // Several times the log's size, one after another, so that checkpoints find the writer idle now and then.
+    for n in 0..3000 {
+        store.commit(new_run(&format!("R{n}"), 2000)).await.unwrap();
+    }
+
+    assert!(size() < 64 * 1024 * 1024, "{}", size());
+    assert_eq!(store.check().await.unwrap(), Vec::<String>::new());
+    store.close().await;
+}
