@@ -1,4 +1,5 @@
-//! What tests and measurements share: databases of their own, and the benchmark of the store.
+//! What tests and measurements share: databases of their own, the benchmark of the store, the kill harness.
 
 pub mod bench;
 pub mod database;
+pub mod kill;

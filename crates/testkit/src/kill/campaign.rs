@@ -1,0 +1,264 @@
+//! One campaign: cycles of start, load, kill and check, and an orderly end.
+
+use std::time::Duration;
+
+use anyhow::Result;
+
+use super::{
+    drain,
+    journal::Journal,
+    ledger::{Ledger, Witness},
+    load::Customers,
+    marks::Marks,
+    node::{Node, Program, Role, Target},
+    place::Place,
+    processes,
+    random::Random,
+    run::{Kind, Violation},
+};
+
+/// Supervisors of what ended just now may take this long to go.
+const LAST_PROCESSES: Duration = Duration::from_secs(5);
+
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Unique among the campaigns of one run; part of every key.
+    pub name: String,
+    pub program: Program,
+    /// `serve` and `work` instead of `up`.
+    pub split: bool,
+    pub cycles: u32,
+    pub customers: u64,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    pub kills: u64,
+    pub kills_while_starting: u64,
+    pub acknowledged: u64,
+    pub repeated: u64,
+    pub runs: u64,
+    pub executions: u64,
+    pub checks: u64,
+    pub longest_start: Duration,
+    pub took: Duration,
+    /// The cycle in which the first violation was found, and all that were found then.
+    pub cycle: u32,
+    pub violations: Vec<Violation>,
+}
+
+/// Runs a campaign to its end or to its first violation.
+pub async fn run(plan: &Plan, place: &Place, random: &Random, tell: &dyn Fn(&str)) -> Result<Report> {
+    let started = host::clock::monotonic();
+    let customers = Customers::start(plan.customers, random, &plan.name, !plan.program.drains());
+    let mut campaign = Campaign {
+        plan,
+        place,
+        random: random.fork(1),
+        customers,
+        alive: Vec::new(),
+        ledger: Ledger::default(),
+        report: Report::default(),
+        was_ready: false,
+    };
+    campaign.whole(tell).await?;
+    let Campaign { customers, ledger, mut report, .. } = campaign;
+    report.took = started.elapsed();
+    report.acknowledged = customers.load.journal().acknowledged.len() as u64;
+    report.repeated = customers.load.journal().repeated;
+    report.runs = ledger.runs().len() as u64;
+    report.executions = Marks::read(&place.marks())?.executions();
+    Ok(report)
+}
+
+struct Campaign<'a> {
+    plan: &'a Plan,
+    place: &'a Place,
+    random: Random,
+    customers: Customers,
+    alive: Vec<Node>,
+    ledger: Ledger,
+    report: Report,
+    /// Whether a node has served: before, the ledger may not exist.
+    was_ready: bool,
+}
+
+impl Campaign<'_> {
+    async fn whole(&mut self, tell: &dyn Fn(&str)) -> Result<()> {
+        for cycle in 1..=self.plan.cycles {
+            self.report.cycle = cycle;
+            if let Err(violation) = self.cycle(cycle, tell).await? {
+                self.report.violations.push(violation);
+            }
+            if !self.report.violations.is_empty() {
+                return Ok(());
+            }
+        }
+        if let Err(violation) = self.end().await? {
+            self.report.violations.push(violation);
+        }
+        Ok(())
+    }
+
+    /// A violation by the process itself comes back as the inner error; what the ledger shows goes into the report.
+    async fn cycle(&mut self, cycle: u32, tell: &dyn Fn(&str)) -> Result<Result<(), Violation>> {
+        let while_starting = self.random.chance(15);
+        let pause = match while_starting {
+            true => self.random.millis(0, 60),
+            false if self.random.chance(50) => self.random.millis(20, 120),
+            false => self.random.millis(120, 400),
+        };
+        // Which of two processes dies; with one there is no choice.
+        let victims: &[Role] = match self.random.below(4) {
+            _ if !self.plan.split => &[Role::Up],
+            0 => &[Role::Serve],
+            1 => &[Role::Work],
+            _ => &[Role::Serve, Role::Work],
+        };
+        self.start_missing()?;
+        if while_starting {
+            self.report.kills_while_starting += 1;
+        } else if let Err(violation) = self.wait_until_ready(cycle).await? {
+            return Ok(Err(violation));
+        }
+        tokio::time::sleep(pause).await;
+        for node in std::mem::take(&mut self.alive) {
+            if !victims.contains(&node.role()) {
+                self.alive.push(node);
+                continue;
+            }
+            if node.role() != Role::Work {
+                self.customers.load.aim(cycle, None);
+            }
+            self.report.kills += 1;
+            if let Err(error) = node.kill().await {
+                return Ok(Err(Violation { kind: Kind::Process, run: None, what: format!("{error:#}") }));
+            }
+        }
+        if self.alive.is_empty() {
+            self.check().await?;
+        }
+        tell(&format!(
+            "{} cycle {cycle}: killed {victims:?} {pause:?} after {}; {} acknowledged, {} runs",
+            self.plan.name,
+            if while_starting { "its start" } else { "it was ready" },
+            self.customers.load.journal().acknowledged.len(),
+            self.ledger.runs().len(),
+        ));
+        Ok(Ok(()))
+    }
+
+    fn start_missing(&mut self) -> Result<()> {
+        let roles: &[Role] = if self.plan.split { &[Role::Serve, Role::Work] } else { &[Role::Up] };
+        for role in roles {
+            if self.alive.iter().all(|node| node.role() != *role) {
+                self.alive.push(Node::start(&self.plan.program, *role, self.place)?);
+            }
+        }
+        Ok(())
+    }
+
+    async fn wait_until_ready(&mut self, cycle: u32) -> Result<Result<Target, Violation>> {
+        let mut aimed = None;
+        for node in self.alive.iter_mut().filter(|node| node.role() != Role::Work) {
+            match node.ready().await {
+                Ok(target) => {
+                    self.report.longest_start = self.report.longest_start.max(node.ready_after());
+                    aimed = Some(target);
+                }
+                Err(error) => {
+                    return Ok(Err(Violation { kind: Kind::Process, run: None, what: format!("{error:#}") }));
+                }
+            }
+        }
+        self.was_ready = true;
+        self.customers.load.aim(cycle, aimed.clone());
+        Ok(aimed.ok_or_else(|| Violation { kind: Kind::Process, run: None, what: "nothing serves".to_owned() }))
+    }
+
+    async fn check(&mut self) -> Result<()> {
+        let found = self.look(false).await?;
+        self.report.violations.extend(found);
+        Ok(())
+    }
+
+    async fn look(&mut self, whole: bool) -> Result<Vec<Violation>> {
+        if !self.was_ready {
+            return Ok(Vec::new());
+        }
+        self.place.settle().await?;
+        let Some(store) = self.place.ledger().await? else { return Ok(Vec::new()) };
+        self.report.checks += 1;
+        let journal = self.journal();
+        let (marks, dir) = (self.place.marks(), self.place.dir.clone());
+        let witness = Witness { store: &store, journal: &journal, marks: &marks, dir: &dir };
+        let found = match whole {
+            true => self.ledger.check_whole(&witness).await,
+            false => self.ledger.check(&witness).await,
+        };
+        store.close().await;
+        found
+    }
+
+    /// A copy, so that customers may go on writing.
+    fn journal(&self) -> Journal {
+        let journal = self.customers.load.journal();
+        Journal { acknowledged: journal.acknowledged.clone(), wrong: journal.wrong.clone(), repeated: journal.repeated }
+    }
+
+    async fn end(&mut self) -> Result<Result<(), Violation>> {
+        let violation = |kind, what: String| Ok(Err(Violation { kind, run: None, what }));
+        self.start_missing()?;
+        let target = match self.wait_until_ready(self.plan.cycles).await? {
+            Ok(target) => target,
+            Err(violation) => return Ok(Err(violation)),
+        };
+        if !self.customers.finish(drain::WITHIN).await {
+            return violation(Kind::Stuck, "a command was never acknowledged".to_owned());
+        }
+        let left = match drain::drain(&target, &self.plan.name).await {
+            Ok(left) => left,
+            Err(error) => return violation(Kind::Answer, format!("{error:#}")),
+        };
+        for left in left.into_iter().take(20) {
+            self.report.violations.push(Violation { kind: Kind::Stuck, run: None, what: left });
+        }
+        for node in std::mem::take(&mut self.alive) {
+            let role = node.role();
+            if !self.plan.program.drains() {
+                node.kill().await?;
+                continue;
+            }
+            match node.stop().await {
+                Ok(status) if status.success() => {}
+                Ok(status) => {
+                    return violation(Kind::Process, format!("{role:?} was told to stop and ended with {status}"));
+                }
+                Err(error) => return violation(Kind::Process, format!("{error:#}")),
+            }
+        }
+        let found = self.look(true).await?;
+        self.report.violations.extend(found);
+        self.expect_nothing_runs().await;
+        Ok(Ok(()))
+    }
+
+    async fn expect_nothing_runs(&mut self) {
+        let started = host::clock::monotonic();
+        loop {
+            let left = processes::find(&self.place.dir);
+            if left.is_empty() {
+                return;
+            }
+            if started.elapsed() > LAST_PROCESSES {
+                self.report.violations.extend(left.into_iter().map(|process| Violation {
+                    kind: Kind::Orphan,
+                    run: process.attempt.clone(),
+                    what: format!("process {} lives at the end of everything: {}", process.pid, process.command),
+                }));
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}

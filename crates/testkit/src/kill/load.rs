@@ -1,0 +1,247 @@
+//! Customers: they ask for runs, answer, cancel and retry over HTTP, and repeat each command with the same key until it is
+//! acknowledged, across the deaths of the node.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use serde_json::{Value, json};
+use tokio::{sync::watch, task::JoinHandle};
+
+use super::{
+    http::{Connection, Request},
+    journal::{Acknowledged, Channel, Claim, Journal},
+    node::Target,
+    place::{JOBS, Job},
+    random::Random,
+};
+
+/// Runs that somebody may still say something about.
+const REMEMBERED: usize = 30;
+
+/// What the customers share.
+#[derive(Clone, Debug)]
+pub struct Load {
+    target: watch::Sender<Option<Target>>,
+    closing: watch::Sender<bool>,
+    cycle: Arc<AtomicU32>,
+    journal: Arc<Mutex<Journal>>,
+    known: Arc<Mutex<VecDeque<String>>>,
+    /// Only jobs that need nobody: the drill has no people.
+    simple: bool,
+}
+
+/// Customers at work.
+#[derive(Debug)]
+pub struct Customers {
+    pub load: Load,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+/// A command and how its answer is read.
+struct Ask {
+    request: Request,
+    key: String,
+    channel: Channel,
+    /// Set when it asks for a run.
+    gated: Option<bool>,
+}
+
+impl Load {
+    fn new(simple: bool) -> Self {
+        Self {
+            target: watch::Sender::new(None),
+            closing: watch::Sender::new(false),
+            cycle: Arc::default(),
+            journal: Arc::default(),
+            known: Arc::default(),
+            simple,
+        }
+    }
+
+    /// Says where the node is now; `None` while there is none.
+    pub fn aim(&self, cycle: u32, target: Option<Target>) {
+        self.cycle.store(cycle, Ordering::Relaxed);
+        self.target.send_replace(target);
+    }
+
+    pub fn journal(&self) -> MutexGuard<'_, Journal> {
+        self.journal.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn known(&self) -> MutexGuard<'_, VecDeque<String>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn remember(&self, run: &str) {
+        let mut known = self.known();
+        if known.len() == REMEMBERED {
+            known.pop_front();
+        }
+        known.push_back(run.to_owned());
+    }
+
+    /// Sends until it is acknowledged.
+    async fn insist(&self, ask: &Ask, connection: &mut Option<Connection>) {
+        let mut targets = self.target.subscribe();
+        let mut tries = 0;
+        loop {
+            let Ok(target) = targets.wait_for(Option::is_some).await.map(|target| target.clone()) else { return };
+            let Some(target) = target else { continue };
+            tries += 1;
+            if tries > 1 {
+                self.journal().repeated += 1;
+            }
+            match exchange(&ask.request, &target, connection).await {
+                Ok((200, body)) => return self.acknowledge(ask, &body),
+                // Not now, or the first request with this key is still under way.
+                Ok((409 | 429 | 503 | 504, _)) => {}
+                Ok((status, body)) => {
+                    let body = String::from_utf8_lossy(&body).chars().take(300).collect::<String>();
+                    self.journal().wrong.push(format!(
+                        "{} {} was answered {status}: {body} (asked: {})",
+                        ask.request.method, ask.request.path, ask.request.body
+                    ));
+                    return;
+                }
+                Err(_) => *connection = None,
+            }
+            tokio::time::sleep(Duration::from_millis(3)).await;
+        }
+    }
+
+    fn acknowledge(&self, ask: &Ask, body: &[u8]) {
+        let answer: Value = serde_json::from_slice(body).unwrap_or_default();
+        let claim = match (ask.channel, ask.gated) {
+            (Channel::Dev, gated) => Claim::of_message(gated, &answer),
+            (Channel::Api, gated) => {
+                Claim::Run { run: answer["id"].as_str().map(str::to_owned), gated: gated.unwrap_or_default() }
+            }
+        };
+        if let Claim::Run { run: Some(run), .. } = &claim {
+            self.remember(run);
+        }
+        let cycle = self.cycle.load(Ordering::Relaxed);
+        let acknowledged = Acknowledged { key: ask.key.clone(), cycle, channel: ask.channel, claim };
+        self.journal().acknowledged.push(acknowledged);
+    }
+
+    fn draw(&self, random: &mut Random, key: String, name: &str) -> Ask {
+        let known = random.pick(self.known().make_contiguous()).cloned();
+        let (text, job) = match (random.below(100), known) {
+            (0..48, _) | (_, None) => return self.draw_run(random, key, name),
+            _ if self.simple => return self.draw_run(random, key, name),
+            (48..78, Some(run)) => (format!("yes {run}"), None),
+            (78..86, Some(run)) => (format!("no {run} not today"), None),
+            (86..94, Some(run)) => (format!("cancel {run}"), None),
+            (_, Some(run)) => (format!("retry {run}"), None),
+        };
+        message(key, name, &text, job)
+    }
+
+    fn draw_run(&self, random: &mut Random, key: String, name: &str) -> Ask {
+        let job = if self.simple {
+            Job::find("again")
+        } else {
+            // Questions are the larger half.
+            let place = random.below(7);
+            JOBS.get(usize::try_from(place.min(3)).unwrap_or(0))
+        };
+        let job = job.unwrap_or(&JOBS[0]);
+        let job = if job.key == "pair" && random.chance(60) { &JOBS[2] } else { job };
+        let pause = format!("0.{:03}", if random.chance(40) { 0 } else { random.below(300) });
+        let code = if random.chance(10) { 3 } else { 0 };
+        if !self.simple && random.chance(20) {
+            let params = json!({"tag": key, "pause": pause, "code": code});
+            return Ask {
+                request: Request {
+                    method: "POST",
+                    path: "/runs".to_owned(),
+                    body: json!({"job": job.key, "params": params}).to_string(),
+                    idempotency_key: Some(key.clone()),
+                },
+                key,
+                channel: Channel::Api,
+                gated: Some(job.gated),
+            };
+        }
+        let text = format!("run {} tag={key} pause={pause} code={code}", job.key);
+        message(key, name, &text, Some(job.gated))
+    }
+}
+
+fn message(key: String, name: &str, text: &str, gated: Option<bool>) -> Ask {
+    let body = json!({"from": name, "conversation": name, "body": text, "providerMessageId": key}).to_string();
+    let request = Request { method: "POST", path: "/dev/inbound".to_owned(), body, idempotency_key: None };
+    Ask { request, key, channel: Channel::Dev, gated }
+}
+
+/// One exchange, on the connection that is open or on a new one.
+pub async fn exchange(
+    request: &Request,
+    target: &Target,
+    connection: &mut Option<Connection>,
+) -> std::io::Result<(u16, Vec<u8>)> {
+    let open = match connection.take() {
+        Some(open) => open,
+        None => Connection::open(target.address).await?,
+    };
+    let answer = connection.insert(open).send(request, &target.token).await;
+    if answer.is_err() {
+        *connection = None;
+    }
+    answer
+}
+
+impl Customers {
+    pub fn start(n: u64, random: &Random, campaign: &str, simple: bool) -> Self {
+        let load = Load::new(simple);
+        let tasks = (0..n)
+            .map(|i| {
+                let (load, random) = (load.clone(), random.fork(1000 + i));
+                let campaign = campaign.to_owned();
+                host::task::spawn("customer", async move { be_customer(load, random, &campaign, i).await })
+            })
+            .collect();
+        Self { load, tasks }
+    }
+
+    /// No new commands; waits until those under way are acknowledged. Whether all were.
+    pub async fn finish(&mut self, within: Duration) -> bool {
+        self.load.closing.send_replace(true);
+        let all = async {
+            for task in &mut self.tasks {
+                // A customer that panicked has said so, and its missing acknowledgements are missed.
+                let _ = task.await;
+            }
+        };
+        tokio::time::timeout(within, all).await.is_ok()
+    }
+}
+
+impl Drop for Customers {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(JoinHandle::abort);
+    }
+}
+
+async fn be_customer(load: Load, mut random: Random, campaign: &str, i: u64) {
+    let name = format!("c{i}");
+    let mut connection = None;
+    let mut targets = load.target.subscribe();
+    let mut closing = load.closing.subscribe();
+    for n in 0_u64.. {
+        tokio::select! {
+            _ = closing.wait_for(|closing| *closing) => return,
+            _ = targets.wait_for(Option::is_some) => {}
+        }
+        let ask = load.draw(&mut random, format!("{campaign}-{i}-{n}"), &name);
+        load.insist(&ask, &mut connection).await;
+        tokio::time::sleep(random.millis(0, 40)).await;
+    }
+}

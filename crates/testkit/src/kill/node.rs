@@ -1,0 +1,183 @@
+//! One process under test: started, waited for, killed by its pid.
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::{ExitStatus, Stdio},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+use tokio::process::{Child, Command};
+
+use super::{drill::Fault, place::Place};
+
+/// On PostgreSQL the leases of the dead last this long, so that campaigns drain within their time.
+const LEASE: &str = "3s";
+const START: Duration = Duration::from_secs(20);
+const STOP: Duration = Duration::from_secs(20);
+
+/// What is put to the test.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Program {
+    /// A copy of the real binary.
+    Product(PathBuf),
+    /// This program as [`super::drill`], with one fault or none.
+    Drill(PathBuf, Option<Fault>),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    Up,
+    Serve,
+    Work,
+}
+
+/// Where a node listens, and what it wants to see.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    pub address: SocketAddr,
+    pub token: String,
+}
+
+/// Killed at the latest when it is dropped.
+#[derive(Debug)]
+pub struct Node {
+    child: Child,
+    pid: u32,
+    role: Role,
+    data: PathBuf,
+    log: PathBuf,
+    started_at: Instant,
+    ready_after: Duration,
+}
+
+impl Program {
+    /// Whether it promises an orderly end.
+    pub fn drains(&self) -> bool {
+        matches!(self, Self::Product(_))
+    }
+
+    fn arguments(&self, role: Role, place: &Place) -> Vec<String> {
+        let data = place.data().display().to_string();
+        let (mut arguments, listens) = match (self, role) {
+            (Self::Product(_), Role::Up) => (vec!["up".to_owned()], true),
+            (Self::Product(_), Role::Serve) => (vec!["serve".to_owned()], true),
+            (Self::Product(_), Role::Work) => (vec!["work".to_owned()], false),
+            (Self::Drill(_, fault), _) => {
+                (vec!["drill".to_owned(), fault.map_or("none", Fault::name).to_owned()], true)
+            }
+        };
+        arguments.extend(["--data-dir".to_owned(), data]);
+        if listens && self.drains() {
+            arguments.extend(["--listen", "127.0.0.1:0", "--dev-channel", "--jobs"].map(str::to_owned));
+            arguments.push(place.jobs().display().to_string());
+        }
+        if let Some(url) = place.database_url() {
+            arguments.extend(["--database-url".to_owned(), url]);
+        }
+        arguments
+    }
+
+    fn exe(&self) -> &Path {
+        match self {
+            Self::Product(exe) | Self::Drill(exe, _) => exe,
+        }
+    }
+}
+
+impl Node {
+    pub fn start(program: &Program, role: Role, place: &Place) -> Result<Self> {
+        let log = std::fs::OpenOptions::new().append(true).create(true).open(place.log())?;
+        #[expect(clippy::disallowed_methods, reason = "drives the product from outside, which host's spawner cannot")]
+        let mut command = Command::new(program.exe());
+        command
+            .args(program.arguments(role, place))
+            .env_clear()
+            .env("PATH", "/usr/local/bin:/usr/bin:/bin")
+            .env("HOME", &place.dir)
+            .env("PILOTHOUSE_WORKER__LEASE", LEASE)
+            .current_dir(&place.dir)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .kill_on_drop(true);
+        let child = command.spawn().with_context(|| format!("cannot start {}", program.exe().display()))?;
+        let pid = child.id().context("it ended at once")?;
+        Ok(Self {
+            child,
+            pid,
+            role,
+            data: place.data(),
+            log: place.log(),
+            started_at: host::clock::monotonic(),
+            ready_after: Duration::ZERO,
+        })
+    }
+
+    /// Waits until it has left word of where it listens, which it does once it serves.
+    pub async fn ready(&mut self) -> Result<Target> {
+        let asked_at = host::clock::monotonic();
+        while asked_at.elapsed() < START {
+            if let Some(target) = self.endpoint() {
+                if self.ready_after.is_zero() {
+                    self.ready_after = self.started_at.elapsed();
+                }
+                return Ok(target);
+            }
+            if let Some(status) = self.child.try_wait()? {
+                bail!("it ended by itself ({status}) while it started: {}", self.last_words());
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        bail!("it was not ready within {START:?}: {}", self.last_words())
+    }
+
+    fn endpoint(&self) -> Option<Target> {
+        let text = std::fs::read(self.data.join("endpoint.json")).ok()?;
+        let endpoint: Value = serde_json::from_slice(&text).ok()?;
+        if endpoint["pid"] != self.pid {
+            return None;
+        }
+        let address = endpoint["url"].as_str()?.strip_prefix("http://")?.parse().ok()?;
+        let token = std::fs::read_to_string(endpoint["token_file"].as_str()?).ok()?.trim().to_owned();
+        Some(Target { address, token })
+    }
+
+    /// SIGKILL. That it has ended by itself before is an error: nobody told it to.
+    pub async fn kill(mut self) -> Result<()> {
+        if let Some(status) = self.child.try_wait()? {
+            bail!("{:?} ended by itself ({status}): {}", self.role, self.last_words());
+        }
+        self.child.start_kill()?;
+        self.child.wait().await?;
+        Ok(())
+    }
+
+    /// SIGTERM, and the orderly end that it asks for.
+    pub async fn stop(mut self) -> Result<ExitStatus> {
+        let pid = i32::try_from(self.pid).ok().and_then(rustix::process::Pid::from_raw).context("a pid")?;
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
+        let Ok(status) = tokio::time::timeout(STOP, self.child.wait()).await else {
+            bail!("{:?} did not stop within {STOP:?} after SIGTERM", self.role);
+        };
+        Ok(status?)
+    }
+
+    /// How long it took from its start until it served.
+    pub fn ready_after(&self) -> Duration {
+        self.ready_after
+    }
+
+    pub fn role(&self) -> Role {
+        self.role
+    }
+
+    fn last_words(&self) -> String {
+        let log = std::fs::read(&self.log).unwrap_or_default();
+        let log = String::from_utf8_lossy(&log).into_owned();
+        let lines: Vec<&str> = log.lines().rev().take(5).collect();
+        lines.into_iter().rev().collect::<Vec<_>>().join(" | ")
+    }
+}
