@@ -173,6 +173,11 @@ pub(crate) fn show_event(output: Output, event: &api::events::EventView) -> Resu
     events::show(output, event)
 }
 
+/// What an event is about, as `events` names it.
+pub(crate) fn event_subject(event: &api::events::EventView) -> String {
+    events::subject_of(event)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

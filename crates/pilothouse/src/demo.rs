@@ -49,8 +49,11 @@ pub(crate) fn main(args: &DemoArgs, output: Output) -> Result {
     runtime.shutdown_timeout(Duration::from_secs(1));
     if args.keep {
         say(&format!("kept {}", dir.display()));
-    } else if let Err(error) = host::fs::remove_foreign_dir(&dir) {
-        say(&format!("could not remove {}: {error}", dir.display()));
+    } else {
+        match host::fs::remove_foreign_dir(&dir) {
+            Ok(()) => say("removed all of it; --keep keeps it"),
+            Err(error) => say(&format!("could not remove {}: {error}", dir.display())),
+        }
     }
     ended
 }

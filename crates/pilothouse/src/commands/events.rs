@@ -27,7 +27,15 @@ pub(super) async fn run(context: &Context, args: EventsArgs) -> Result {
 const HEAD: [&str; 4] = ["at", "subject", "actor", "what"];
 
 fn row(event: &EventView) -> Vec<String> {
-    vec![event.at.clone(), event.subject.clone(), event.actor.clone(), event.message.clone()]
+    vec![event.at.clone(), subject_of(event), event.actor.clone(), event.message.clone()]
+}
+
+/// What an event is about, with the step where one is meant.
+pub(crate) fn subject_of(event: &EventView) -> String {
+    match event.step_id {
+        Some(step) => format!("{} step:{step}", event.subject),
+        None => event.subject.clone(),
+    }
 }
 
 /// One line for each event, until interrupted. A stream that ends is taken up again where it ended.

@@ -147,7 +147,10 @@ async fn tell(stage: &Stage, repository: &Repository, done: &ProtocolView) -> Re
     let timeline: String = events
         .items
         .iter()
-        .map(|event| format!("  {}  {}  ({})\n", event.at, event.message, event.actor))
+        .map(|event| {
+            let subject = crate::commands::event_subject(event);
+            format!("  {}  {subject:<18} {}  ({})\n", event.at, event.message, event.actor)
+        })
         .collect();
     stage.show(&format!("the timeline of protocol {}:\n{timeline}", done.id))?;
     stage.show(&format!("protocol {}: {}", done.id, done.status))

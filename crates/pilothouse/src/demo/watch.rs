@@ -7,7 +7,7 @@ use tokio::task::JoinHandle;
 
 use super::Stage;
 use crate::{
-    commands::show_event,
+    commands::{event_subject, show_event},
     failure::Result,
     output::{Output, print_clean},
 };
@@ -49,9 +49,9 @@ fn show(output: Output, started: Instant, event: &EventView) -> Result {
     }
     let time = event.at.get(11..23).unwrap_or(&event.at);
     let line = format!(
-        "{time}  +{:.3}s  {:<16} {}",
+        "{time}  +{:.3}s  {:<18} {}",
         started.elapsed().as_secs_f64(),
-        event.subject,
+        event_subject(event),
         host::text::one_line(&event.message, 160)
     );
     print_clean(&format!("{line}\n"))

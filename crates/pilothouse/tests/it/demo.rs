@@ -28,7 +28,19 @@ fn the_demo_runs_to_its_end_and_leaves_nothing() {
     for word in ["scripted", "self-approval"] {
         assert!(stderr.contains(word), "{word}: {stderr}");
     }
-    assert!(stdout.contains("you> run hello") && stdout.contains("printed: Hello, world!"), "{stdout}");
+    for word in [
+        "the repository's test fails: expected 'Hello, World!', got 'Hello World'",
+        "Gate opened",
+        "Qa passed: 2 of 2 checks passed",
+        "+    printf 'Hello, %s!\\n' \"$1\"",
+        "feat(step): 01-fix-the-greeting [protocol-0001/01]",
+        "protocol 1: completed",
+        "you> run hello",
+        "printed: Hello, world!",
+        "the protocol completed and the job succeeded",
+    ] {
+        assert!(stdout.contains(word), "{word}: {stdout}\n{stderr}");
+    }
     assert_eq!(std::fs::read_dir(&temporary).unwrap().count(), 0, "the directory is gone");
 }
 
@@ -43,6 +55,8 @@ fn a_kept_demo_says_where_it_is() {
     let kept = stderr.lines().find_map(|line| line.strip_prefix("kept ")).expect("a line that says where");
     let mut data = std::path::PathBuf::from(kept);
     data.push("data");
+    let branch = std::path::Path::new(kept).join("repository/.git/refs/heads/0001-make-the-test-pass");
+    assert!(branch.exists(), "the branch was pushed back");
     let checked = house.run(&["--data-dir", data.to_str().unwrap(), "db", "check", "--fold"]);
     assert_eq!(checked.code, 0, "{checked:?}");
 }

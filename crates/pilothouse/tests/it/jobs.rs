@@ -118,21 +118,7 @@ fn a_cancelled_run_leaves_no_process() {
     assert_eq!(house.run(&["runs", "cancel", &run]).code, 0);
 
     house.wait_for_status(&run, "Canceled");
-    assert_eq!(processes_in(&house), Vec::<String>::new());
-}
-
-/// Processes whose working directory lies in the data directory: what attempts started.
-fn processes_in(house: &House) -> Vec<String> {
-    let data = house.data().canonicalize().unwrap();
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
-        if let Ok(cwd) = std::fs::read_link(entry.path().join("cwd"))
-            && cwd.starts_with(&data)
-        {
-            found.push(format!("{} in {}", entry.file_name().display(), cwd.display()));
-        }
-    }
-    found
+    assert_eq!(house.processes(), Vec::<String>::new());
 }
 
 #[test]

@@ -7,3 +7,4 @@ mod demo;
 mod jobs;
 mod ledger;
 mod nodes;
+mod protocols;

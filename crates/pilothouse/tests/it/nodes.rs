@@ -29,7 +29,8 @@ fn what_was_accepted_survives_kill_9() {
     let token = std::fs::read_to_string(house.data().join("admin.token")).unwrap();
     let waiting = house.say("alice", "run hello", Some("m1")).run_id.unwrap();
     let running = house.say("alice", "run slow", Some("m2")).run_id.unwrap();
-    house.wait_for_status(&running, "Running");
+    // Before that it is certain that nothing began, and a new attempt would be right.
+    house.wait_for("the process", |house| house.processes().contains(&"sleep".to_owned()));
 
     house.kill();
     house.start();
