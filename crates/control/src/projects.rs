@@ -88,9 +88,7 @@ fn hash_of_secrets(secrets: &BTreeMap<String, String>) -> Result<Option<String>,
     }
     match secrets.get(API_TOKEN) {
         None => Ok(None),
-        Some(token) if token.len() >= 16 && token.len() <= 500 => {
-            Ok(Some(host::hash::sha256_hex(token.as_bytes())))
-        }
+        Some(token) if token.len() >= 16 && token.len() <= 500 => Ok(Some(host::hash::sha256_hex(token.as_bytes()))),
         Some(_) => Err(CommandError::Invalid {
             code: "weak_api_token",
             problems: vec![format!("secrets.{API_TOKEN}: between 16 and 500 bytes")],

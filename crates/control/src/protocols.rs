@@ -136,7 +136,12 @@ impl Control {
         self.command_protocol(id, ProtocolCommand::Cancel { by: cause.actor.to_string() }, cause, render).await
     }
 
-    pub async fn run_next_step(&self, id: ProtocolId, cause: &Cause, render: impl Fn(&Protocol) -> Rendered) -> Outcome {
+    pub async fn run_next_step(
+        &self,
+        id: ProtocolId,
+        cause: &Cause,
+        render: impl Fn(&Protocol) -> Rendered,
+    ) -> Outcome {
         self.command_protocol(id, ProtocolCommand::RunNextStep { gate: new_gate_id() }, cause, render).await
     }
 

@@ -53,17 +53,15 @@ pub fn check_planning(document: &Value) -> Result<Plan, Vec<SpecProblem>> {
     if !problems.is_empty() {
         return Err(problems);
     }
-    let answer: PlanningAnswer = serde_json::from_value(document.clone())
-        .map_err(|error| vec![SpecProblem::new("", error.to_string())])?;
+    let answer: PlanningAnswer =
+        serde_json::from_value(document.clone()).map_err(|error| vec![SpecProblem::new("", error.to_string())])?;
     answer.into_plan()
 }
 
 /// A checked spec as a protocol keeps it.
 pub fn spec_ref(document: Value, now: Timestamp) -> Result<SpecRef, CommandError> {
-    let digest = spec_digest(&document).map_err(|error| CommandError::Invalid {
-        code: "invalid_spec",
-        problems: vec![error.to_string()],
-    })?;
+    let digest = spec_digest(&document)
+        .map_err(|error| CommandError::Invalid { code: "invalid_spec", problems: vec![error.to_string()] })?;
     Ok(SpecRef { hash: spec_hash(&document), digest: digest.to_string(), document, validated_at: now })
 }
 

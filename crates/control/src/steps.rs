@@ -113,12 +113,24 @@ impl Control {
     }
 
     /// Begins to plan for a worker. What runs is its attempt only if its fence is in the answer.
-    pub async fn begin_plan(&self, id: ProtocolId, begin: Begin, engine: &str, cause: &Cause) -> Result<Protocol, CommandError> {
+    pub async fn begin_plan(
+        &self,
+        id: ProtocolId,
+        begin: Begin,
+        engine: &str,
+        cause: &Cause,
+    ) -> Result<Protocol, CommandError> {
         let command = ProtocolCommand::BeginPlan { begin, engine: engine.to_owned() };
         self.report(id, command, cause).await
     }
 
-    pub async fn adopt_plan(&self, id: ProtocolId, old: Fence, fence: Fence, cause: &Cause) -> Result<Protocol, CommandError> {
+    pub async fn adopt_plan(
+        &self,
+        id: ProtocolId,
+        old: Fence,
+        fence: Fence,
+        cause: &Cause,
+    ) -> Result<Protocol, CommandError> {
         let command = ProtocolCommand::AdoptPlan { old, fence, worker: worker_name(&cause.actor) };
         self.report(id, command, cause).await
     }
@@ -155,7 +167,13 @@ impl Control {
         self.report(id, ProtocolCommand::PlanFailed { fence, failure, end }, cause).await
     }
 
-    pub async fn interrupt_plan(&self, id: ProtocolId, fence: Fence, why: &str, cause: &Cause) -> Result<Protocol, CommandError> {
+    pub async fn interrupt_plan(
+        &self,
+        id: ProtocolId,
+        fence: Fence,
+        why: &str,
+        cause: &Cause,
+    ) -> Result<Protocol, CommandError> {
         self.report(id, ProtocolCommand::PlanInterrupted { fence, why: why.to_owned() }, cause).await
     }
 
@@ -210,12 +228,24 @@ impl Control {
     }
 
     /// Records that an attempt was stopped because nobody wanted it any more.
-    pub async fn stop_step(&self, id: ProtocolId, step: StepId, fence: Fence, cause: &Cause) -> Result<Protocol, CommandError> {
+    pub async fn stop_step(
+        &self,
+        id: ProtocolId,
+        step: StepId,
+        fence: Fence,
+        cause: &Cause,
+    ) -> Result<Protocol, CommandError> {
         self.report(id, ProtocolCommand::StepStopped { step, fence, gate: new_gate_id() }, cause).await
     }
 
     /// Begins to check for a worker. What runs is its attempt only if its fence is in the answer.
-    pub async fn start_qa(&self, id: ProtocolId, step: StepId, begin: Begin, cause: &Cause) -> Result<Protocol, CommandError> {
+    pub async fn start_qa(
+        &self,
+        id: ProtocolId,
+        step: StepId,
+        begin: Begin,
+        cause: &Cause,
+    ) -> Result<Protocol, CommandError> {
         self.report(id, ProtocolCommand::QaStarted { step, begin }, cause).await
     }
 
@@ -309,4 +339,3 @@ fn spec_of(request: AddStep) -> Result<StepSpec, CommandError> {
         ..StepSpec::new(request.step_name)
     })
 }
-

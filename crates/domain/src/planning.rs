@@ -51,16 +51,14 @@ impl PlanningAnswer {
         }
         self.step_files.sort_by(|a, b| a.filename.cmp(&b.filename));
         let steps = self.step_files.iter().map(step_of_file).collect();
-        let spec = ProtocolSpec {
-            steps,
-            version: None,
-            plan: None,
-            placeholders: None,
-            template: None,
-            metadata: None,
-        };
+        let spec =
+            ProtocolSpec { steps, version: None, plan: None, placeholders: None, template: None, metadata: None };
         let problems = spec.check();
-        if problems.is_empty() { Ok(Plan { plan_md: self.plan_md, spec, files: self.step_files }) } else { Err(problems) }
+        if problems.is_empty() {
+            Ok(Plan { plan_md: self.plan_md, spec, files: self.step_files })
+        } else {
+            Err(problems)
+        }
     }
 
     fn check(&self) -> Vec<SpecProblem> {

@@ -60,8 +60,14 @@ pub struct EngineChoice {
 pub enum ProjectState {
     /// The repository was not fetched yet.
     Pending,
-    Ready { head: Option<String>, at: Timestamp },
-    Failed { reason: String, at: Timestamp },
+    Ready {
+        head: Option<String>,
+        at: Timestamp,
+    },
+    Failed {
+        reason: String,
+        at: Timestamp,
+    },
 }
 
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -80,9 +86,15 @@ pub enum ProjectEvent {
 pub enum ProjectCommand {
     /// Fetch again, after a failure or because the repository moved.
     Setup,
-    SetupStarted { worker: String },
-    SetupCompleted { head: Option<String> },
-    SetupFailed { reason: String },
+    SetupStarted {
+        worker: String,
+    },
+    SetupCompleted {
+        head: Option<String>,
+    },
+    SetupFailed {
+        reason: String,
+    },
 }
 
 /// What a project is made of.
@@ -251,7 +263,10 @@ fn check(new: &NewProject) -> Vec<SpecProblem> {
         refuse("name", "between 1 and 200 bytes, without characters that cannot be seen");
     }
     if !is_source(&new.git_url) {
-        refuse("git_url", "expected an absolute path, or an address that begins with https://, http://, ssh:// or git@");
+        refuse(
+            "git_url",
+            "expected an absolute path, or an address that begins with https://, http://, ssh:// or git@",
+        );
     }
     if new.base_branch.as_deref().is_some_and(|branch| !is_branch_name(branch)) {
         refuse("base_branch", "not a name that git accepts for a branch");

@@ -119,57 +119,160 @@ pub enum ProtocolState {
     Planned,
     Running,
     /// Goes on from there.
-    Paused { from: Box<ProtocolState> },
+    Paused {
+        from: Box<ProtocolState>,
+    },
     /// Recoverable.
-    Blocked { on: BlockedOn },
-    Failed { reason: String, at: Timestamp },
-    Cancelled { by: String, at: Timestamp },
-    Completed { at: Timestamp },
+    Blocked {
+        on: BlockedOn,
+    },
+    Failed {
+        reason: String,
+        at: Timestamp,
+    },
+    Cancelled {
+        by: String,
+        at: Timestamp,
+    },
+    Completed {
+        at: Timestamp,
+    },
 }
 
 /// What may be asked of a protocol. `gate` is an id for a gate, in case one has to be opened.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum ProtocolCommand {
-    AddStep { step: Box<NewStep> },
+    AddStep {
+        step: Box<NewStep>,
+    },
     /// Plan it; once planned, begin.
-    Start { gate: GateId },
+    Start {
+        gate: GateId,
+    },
     /// A worker begins to plan.
-    BeginPlan { begin: Begin, engine: String },
-    AdoptPlan { old: Fence, fence: Fence, worker: String },
-    PlanReady { fence: Fence, plan: Box<PlanReady> },
-    PlanFailed { fence: Fence, failure: Failure, end: Ended },
+    BeginPlan {
+        begin: Begin,
+        engine: String,
+    },
+    AdoptPlan {
+        old: Fence,
+        fence: Fence,
+        worker: String,
+    },
+    PlanReady {
+        fence: Fence,
+        plan: Box<PlanReady>,
+    },
+    PlanFailed {
+        fence: Fence,
+        failure: Failure,
+        end: Ended,
+    },
     /// The planner is gone or was told to stop; planning changes nothing outside, so that it just starts again.
-    PlanInterrupted { fence: Fence, why: String },
-    RunNextStep { gate: GateId },
-    RetryLatest { gate: GateId },
-    RunStep { step: StepId, gate: GateId },
+    PlanInterrupted {
+        fence: Fence,
+        why: String,
+    },
+    RunNextStep {
+        gate: GateId,
+    },
+    RetryLatest {
+        gate: GateId,
+    },
+    RunStep {
+        step: StepId,
+        gate: GateId,
+    },
     /// A worker begins to execute.
-    StartStep { step: StepId, begin: Begin, engine: String, gate: GateId },
+    StartStep {
+        step: StepId,
+        begin: Begin,
+        engine: String,
+        gate: GateId,
+    },
     /// A worker took an attempt over, whichever phase it is in.
-    AdoptStep { step: StepId, old: Fence, fence: Fence, worker: String },
-    StepExecuted { step: StepId, fence: Fence, result: Box<Executed> },
+    AdoptStep {
+        step: StepId,
+        old: Fence,
+        fence: Fence,
+        worker: String,
+    },
+    StepExecuted {
+        step: StepId,
+        fence: Fence,
+        result: Box<Executed>,
+    },
     /// The attempt's processes are gone and nobody knows how far they got.
-    StepInterrupted { step: StepId, fence: Fence, why: String, gate: GateId },
+    StepInterrupted {
+        step: StepId,
+        fence: Fence,
+        why: String,
+        gate: GateId,
+    },
     /// The attempt was stopped because nobody wanted it any more; its processes are gone.
-    StepStopped { step: StepId, fence: Fence, gate: GateId },
-    RunQa { step: StepId },
+    StepStopped {
+        step: StepId,
+        fence: Fence,
+        gate: GateId,
+    },
+    RunQa {
+        step: StepId,
+    },
     /// A worker begins to check.
-    QaStarted { step: StepId, begin: Begin },
-    QaFinished { step: StepId, fence: Fence, report: Box<QaReport> },
-    ApproveStep { step: StepId, by: Person, account: String, reason: Option<String>, gate: GateId },
+    QaStarted {
+        step: StepId,
+        begin: Begin,
+    },
+    QaFinished {
+        step: StepId,
+        fence: Fence,
+        report: Box<QaReport>,
+    },
+    ApproveStep {
+        step: StepId,
+        by: Person,
+        account: String,
+        reason: Option<String>,
+        gate: GateId,
+    },
     /// `gate`: `None` is the gate that is open. `next`: an id in case another has to be opened.
-    AnswerGate { gate: Option<GateId>, answer: Answer, next: GateId },
-    ExpireGate { gate: GateId },
-    Pause { by: String },
-    Resume { gate: GateId },
-    Cancel { by: String },
+    AnswerGate {
+        gate: Option<GateId>,
+        answer: Answer,
+        next: GateId,
+    },
+    ExpireGate {
+        gate: GateId,
+    },
+    Pause {
+        by: String,
+    },
+    Resume {
+        gate: GateId,
+    },
+    Cancel {
+        by: String,
+    },
     /// The branch is where the ledger wanted it.
-    BranchAdvanced { step: Option<StepId>, new: String, diff: DiffStat, gate: GateId },
+    BranchAdvanced {
+        step: Option<StepId>,
+        new: String,
+        diff: DiffStat,
+        gate: GateId,
+    },
     /// The branch was found somewhere else; nothing was moved.
-    BranchMoved { step: Option<StepId>, new: String, found: Option<String> },
+    BranchMoved {
+        step: Option<StepId>,
+        new: String,
+        found: Option<String>,
+    },
     /// The queue gave a task up.
-    TaskDead { kind: TaskKind, step: Option<StepId>, why: String },
+    TaskDead {
+        kind: TaskKind,
+        step: Option<StepId>,
+        why: String,
+    },
 }
 
 /// A plan that was written, checked and committed, but not put on the branch yet.

@@ -9,12 +9,12 @@ mod hash;
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::check::argv_problem;
 pub use self::{
     check::{SpecProblem, check_step, is_safe_path},
     gate::StepGate,
     hash::{spec_digest, spec_hash},
 };
-pub(crate) use self::check::argv_problem;
 
 /// The largest number of steps that one protocol may have.
 pub const MAX_STEPS: usize = 200;

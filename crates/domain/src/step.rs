@@ -43,15 +43,39 @@ pub struct Step {
 #[serde(tag = "status", rename_all = "snake_case")]
 pub enum StepState {
     Pending,
-    Running { work: Work },
+    Running {
+        work: Work,
+    },
     /// There is a result that was not accepted yet.
-    NeedsQa { candidate: Candidate, review: Review },
-    Completed { by: String, reason: Option<String>, commit: Option<String>, at: Timestamp },
-    Failed { failure: Failure, candidate: Option<Candidate>, at: Timestamp },
-    Blocked { on: BlockedOn, candidate: Option<Candidate> },
-    Skipped { reason: String },
-    TimedOut { summary: String, at: Timestamp },
-    Cancelled { at: Timestamp },
+    NeedsQa {
+        candidate: Candidate,
+        review: Review,
+    },
+    Completed {
+        by: String,
+        reason: Option<String>,
+        commit: Option<String>,
+        at: Timestamp,
+    },
+    Failed {
+        failure: Failure,
+        candidate: Option<Candidate>,
+        at: Timestamp,
+    },
+    Blocked {
+        on: BlockedOn,
+        candidate: Option<Candidate>,
+    },
+    Skipped {
+        reason: String,
+    },
+    TimedOut {
+        summary: String,
+        at: Timestamp,
+    },
+    Cancelled {
+        at: Timestamp,
+    },
 }
 
 /// How far a running step got.
@@ -187,9 +211,8 @@ impl Step {
 }
 
 impl StepState {
-    pub const NAMES: [&str; 9] = [
-        "pending", "running", "needs_qa", "completed", "failed", "blocked", "skipped", "timed_out", "cancelled",
-    ];
+    pub const NAMES: [&str; 9] =
+        ["pending", "running", "needs_qa", "completed", "failed", "blocked", "skipped", "timed_out", "cancelled"];
 
     pub fn name(&self) -> &'static str {
         match self {

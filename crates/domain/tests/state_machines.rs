@@ -1,6 +1,8 @@
 //! Draws `docs/state-machines.md` from the transition tables, and drives the small machines to see that their tables
 //! are true. Protocols, steps and runs are driven by their own tests.
 
+#![expect(clippy::unwrap_used, reason = "a helper of a test fails as the test does")]
+
 use std::{collections::BTreeSet, fmt::Write as _, path::Path, time::Duration};
 
 use domain::{
@@ -43,7 +45,8 @@ fn document() -> String {
             let from = if from.is_empty() { "[*]" } else { from };
             writeln!(text, "    {from} --> {to}: {}", events.join(", ")).unwrap();
         }
-        let leaves: BTreeSet<&str> = table.iter().map(|row| row.2).filter(|to| table.iter().all(|row| row.0 != *to)).collect();
+        let leaves: BTreeSet<&str> =
+            table.iter().map(|row| row.2).filter(|to| table.iter().all(|row| row.0 != *to)).collect();
         for state in leaves {
             writeln!(text, "    {state} --> [*]").unwrap();
         }
@@ -131,7 +134,8 @@ fn the_table_of_messages_is_what_messages_do() {
     let queued = Message::of(MessageId::from("m"), new);
     let mut sending = queued.clone();
     sending.apply(&MessageEvent::Sending { fence: 1 });
-    let mut seen = vec![("", "message_queued", queued.state.name()), ("queued", "message_sending", sending.state.name())];
+    let mut seen =
+        vec![("", "message_queued", queued.state.name()), ("queued", "message_sending", sending.state.name())];
     for event in [
         MessageEvent::Sending { fence: 2 },
         MessageEvent::Sent { vendor_ref: None, repeated: false },
@@ -146,6 +150,9 @@ fn the_table_of_messages_is_what_messages_do() {
     assert_eq!(seen, message::TRANSITIONS);
 }
 
+/// Something that happens to a task.
+type Move<'a> = &'a dyn Fn(&mut Task);
+
 #[test]
 fn the_table_of_tasks_is_what_tasks_do() {
     let now = Timestamp::from_micros(1_000_000);
@@ -155,7 +162,7 @@ fn the_table_of_tasks_is_what_tasks_do() {
     let (ready, scheduled) = (stored(effect()), stored(effect().due(later)));
     let mut leased = ready.clone();
     assert!(leased.claim(Fence(1), "w", later));
-    let moves: [(&str, &Task, &dyn Fn(&mut Task)); 10] = [
+    let moves: [(&str, &Task, Move<'_>); 10] = [
         ("promoted", &scheduled, &|task| assert!(task.promote(later))),
         ("withdrawn", &scheduled, &|task| task.withdraw(now)),
         ("claimed", &ready, &|task| assert!(task.claim(Fence(1), "w", later))),

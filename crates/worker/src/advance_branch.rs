@@ -3,8 +3,11 @@
 //! Anyone may repeat it; it is the same move. The remote compares, so a worker that was overtaken moves nothing, and a
 //! branch that somebody else moved is reported and left alone.
 
+use std::time::Duration;
+
 use control::Cause;
 use domain::{
+    commit::Then,
     ids::StepId,
     project::Project,
     protocol::{PlanState, Protocol},
@@ -16,6 +19,9 @@ use serde::Deserialize;
 use crate::{
     Worker, failure::Failure, lease::Lease, plan_protocol::protocol_id, project_setup::full, workspace::Repository,
 };
+
+/// How long the machine that made a commit may take to claim the task.
+const ELSEWHERE: Duration = Duration::from_secs(10 * 60);
 
 #[derive(Deserialize)]
 struct Payload {
@@ -36,6 +42,10 @@ impl Worker {
         }
         let project = self.control.get::<Project>(&protocol.project.to_string()).await?.subject;
         let repository = self.repository(&project).await.map_err(|error| failure_of(&error))?;
+        if let Some(again) = self.wait_for_commit(lease, &repository, &payload).await? {
+            self.acknowledge(lease.ack(again)).await;
+            return Ok(());
+        }
         let done = Cause::of(self.actor()).acknowledging(lease.done());
         match move_branch(&repository, &protocol, &payload).await {
             Ok(diff) => {
@@ -49,6 +59,26 @@ impl Worker {
             }
             Err(error) => Err(failure_of(&error)),
         }
+    }
+}
+
+impl Worker {
+    /// A commit that is not here is on the machine that made it: the task is left for that machine, for a while.
+    async fn wait_for_commit(
+        &self,
+        lease: &Lease,
+        repository: &Repository,
+        payload: &Payload,
+    ) -> Result<Option<Then>, Failure> {
+        let new = ObjectId::parse(&payload.new).map_err(Failure::give_up)?;
+        if repository.has(&new).await.map_err(|error| failure_of(&error))? {
+            return Ok(None);
+        }
+        let now = self.control.clock().now();
+        if now.since(lease.task.created_at) > ELSEWHERE {
+            return Err(Failure::give_up(format!("commit {new} is on a machine that does not answer")));
+        }
+        Ok(Some(Then::Again { due_at: now.after(Duration::from_secs(1)), failed: None }))
     }
 }
 
@@ -67,9 +97,6 @@ async fn move_branch(repository: &Repository, protocol: &Protocol, payload: &Pay
     let branch = BranchName::parse(&payload.branch)?;
     let new = ObjectId::parse(&payload.new)?;
     let old = payload.old.as_deref().map(ObjectId::parse).transpose()?;
-    if !repository.has(&new).await? {
-        return Err(GitError::NoSuchObject { object: new.to_string() });
-    }
     // The remote first: it is what others see, and it compares.
     repository.mirror.push(&repository.remote, &branch, old.as_ref(), &new).await?;
     match repository.mirror.advance_branch(&branch, old.as_ref(), &new).await {
@@ -89,10 +116,5 @@ async fn move_branch(repository: &Repository, protocol: &Protocol, payload: &Pay
 }
 
 fn failure_of(error: &GitError) -> Failure {
-    // A commit that is not here may be on the machine that made it, and that machine claims this task sooner or later.
-    if error.is_transient() || matches!(error, GitError::NoSuchObject { .. }) {
-        Failure::retry(full(error))
-    } else {
-        Failure::give_up(full(error))
-    }
+    if error.is_transient() { Failure::retry(full(error)) } else { Failure::give_up(full(error)) }
 }

@@ -139,7 +139,7 @@ impl Worker {
         match failure {
             Failure::Left => {}
             Failure::Fenced => {
-                tracing::warn!(task.id = %task.id, kind = task.kind.as_str(), "Fenced: task {} was taken over", task.id)
+                tracing::warn!(task.id = %task.id, kind = task.kind.as_str(), "Fenced: task {} was taken over", task.id);
             }
             Failure::Task(failure) => {
                 tracing::warn!(task.id = %task.id, kind = task.kind.as_str(), ?failure, "Task {} failed", task.id);

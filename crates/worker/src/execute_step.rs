@@ -29,6 +29,9 @@ use crate::{
 };
 
 const MAX_PROMPT: usize = 1 << 20;
+const MAX_PATCH: usize = 1 << 20;
+/// What an attempt changed, in its directory.
+const PATCH: &str = "changes.patch";
 
 #[derive(Deserialize)]
 pub(crate) struct Payload {
@@ -148,11 +151,13 @@ impl Worker {
         choice: Option<EngineChoice>,
     ) -> Result<Task, Why> {
         let choice = choice.ok_or_else(|| Why::new("engine_unavailable", "no engine is configured for execution"))?;
-        let engine = engines::engine::require(&choice.id).map_err(|error| Why::new("engine_unavailable", full(&error)))?;
+        let engine =
+            engines::engine::require(&choice.id).map_err(|error| Why::new("engine_unavailable", full(&error)))?;
         let prompt = prompt_of(bench, protocol, step).await.map_err(|error| Why::new(error.kind(), full(&error)))?;
-        let model = step.spec.model.clone().or_else(|| {
-            bench.project.default_models.get("exec").and_then(|model| model.as_str()).map(str::to_owned)
-        });
+        let model =
+            step.spec.model.clone().or_else(|| {
+                bench.project.default_models.get("exec").and_then(|model| model.as_str()).map(str::to_owned)
+            });
         Ok(Task {
             engine,
             choice,
@@ -222,7 +227,10 @@ impl Worker {
         let (kind, subject) = (kind_of(step), step.name().trim_end_matches(".md"));
         let info = commit_info(protocol, attempt, kind, "step", subject, &place_of(step))?;
         let snapshot = worktree.snapshot_commit(base, &info).await?;
-        let diff = stat_of(&repository.mirror.changes(base, &snapshot.commit).await?, &protocol.folder());
+        let changed = repository.mirror.diff(base, &snapshot.commit, MAX_PATCH).await?;
+        let diff = stat_of(&changed.changes, &protocol.folder());
+        // For people: nothing is ever applied from it.
+        host::fs::write_atomic(&self.attempt_dir(attempt).join(PATCH), host::text::clean(&changed.patch).as_bytes())?;
         // Nobody will judge this result, so that it is integrated as it leaves here.
         let commit = if step.spec.qa_policy() == QaPolicy::Skip {
             let papers = Integrating { step, summary: &end.summary, at: attempt.started_at };
@@ -291,7 +299,9 @@ async fn prompt_of(bench: &Bench, protocol: &Protocol, step: &Step) -> Result<St
     Ok(match file {
         Some(content) => String::from_utf8_lossy(&content).into_owned(),
         // Steps that people added without a plan have no file: what is known of them is all there is.
-        None => step.spec.description.clone().or_else(|| step.summary.clone()).unwrap_or_else(|| step.name().to_owned()),
+        None => {
+            step.spec.description.clone().or_else(|| step.summary.clone()).unwrap_or_else(|| step.name().to_owned())
+        }
     })
 }
 

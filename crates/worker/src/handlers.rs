@@ -61,7 +61,7 @@ impl Worker {
             // The subject is past caring: only the task is left to end.
             Err(error) if !matches!(error, CommandError::Store(_)) => self.acknowledge(lease.ack(dead_of(why))).await,
             Err(error) => {
-                tracing::error!(task.id = %task.id, %error, "Could not report that task {} was given up", task.id)
+                tracing::error!(task.id = %task.id, %error, "Could not report that task {} was given up", task.id);
             }
         }
     }

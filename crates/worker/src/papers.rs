@@ -18,7 +18,12 @@ pub(crate) struct Integrating<'a> {
 }
 
 pub(crate) fn log(protocol: &Protocol, now: Option<Integrating<'_>>) -> String {
-    let mut text = format!("# Log of {}\n\n- {} created by {}\n", protocol.name, at(protocol.created_at), plain(&protocol.requester));
+    let mut text = format!(
+        "# Log of {}\n\n- {} created by {}\n",
+        protocol.name,
+        at(protocol.created_at),
+        plain(&protocol.requester)
+    );
     for step in &protocol.steps {
         let name = plain(step.name());
         match &step.state {
@@ -40,9 +45,8 @@ pub(crate) fn context(protocol: &Protocol, now: Option<Integrating<'_>>) -> Stri
     let done = |step: &&Step| step.state.is_terminal() || now.is_some_and(|now| now.step.id == step.id);
     let next = protocol.steps.iter().find(|step| !done(step)).map_or("none".to_owned(), |step| plain(step.name()));
     let n_done = protocol.steps.iter().filter(done).count();
-    let (last, summary) = now.map_or(("none".to_owned(), "planned".to_owned()), |now| {
-        (plain(now.step.name()), plain(now.summary))
-    });
+    let (last, summary) =
+        now.map_or(("none".to_owned(), "planned".to_owned()), |now| (plain(now.step.name()), plain(now.summary)));
     format!(
         "# Context of {}\n\n- Last step: {last}\n- Last action: {summary}\n- Next step: {next}\n- Steps done: {n_done} of {}\n\
          - Branch: {} from {}\n",
@@ -53,7 +57,13 @@ pub(crate) fn context(protocol: &Protocol, now: Option<Integrating<'_>>) -> Stri
     )
 }
 
-pub(crate) fn quality_report(protocol: &Protocol, step: &Step, commit: &str, verdict: QaVerdict, findings: &[Finding]) -> String {
+pub(crate) fn quality_report(
+    protocol: &Protocol,
+    step: &Step,
+    commit: &str,
+    verdict: QaVerdict,
+    findings: &[Finding],
+) -> String {
     let mut text = format!(
         "# Quality report of {}\n\nStep {} at {commit}\n\nVerdict: {}\n\n| check | verdict | exit code | ms |\n|---|---|---|---|\n",
         protocol.name,

@@ -142,7 +142,8 @@ impl Worker {
         let protocol = self.control.adopt_plan(protocol.id, attempt.fence, lease.fence, &keep).await?;
         let Some(attempt) = protocol.planning().cloned() else { return Err(Failure::Fenced) };
         let project = self.control.get::<Project>(&protocol.project.to_string()).await?.subject;
-        let (repository, base) = self.prepare_plan(&project, &protocol).await.map_err(|error| Failure::retry(full(&error)))?;
+        let (repository, base) =
+            self.prepare_plan(&project, &protocol).await.map_err(|error| Failure::retry(full(&error)))?;
         let ran = self.follow_engine(lease, &attempt, engine, found).await?;
         self.end_planning(lease, &protocol, &attempt, &repository, &base, ran).await
     }
@@ -278,12 +279,7 @@ fn spec_of_steps(protocol: &Protocol) -> ProtocolSpec {
     ProtocolSpec { steps, version: None, plan: None, placeholders: None, template: None, metadata: None }
 }
 
-fn planning_task(
-    engine: engines::Engine,
-    choice: EngineChoice,
-    project: &Project,
-    protocol: &Protocol,
-) -> Task {
+fn planning_task(engine: engines::Engine, choice: EngineChoice, project: &Project, protocol: &Protocol) -> Task {
     let asked = protocol.description.as_deref().unwrap_or(&protocol.name);
     let prompt = format!(
         "Plan the following work in this repository as steps. Answer only with JSON that meets the given schema: \

@@ -133,7 +133,8 @@ impl Worker {
     ) -> Result<Judged, Failure> {
         let commands = commands_of(bench, step);
         if commands.is_empty() {
-            let why = "no check is configured: name commands in `checks` of the step or the project, or say qa.policy skip";
+            let why =
+                "no check is configured: name commands in `checks` of the step or the project, or say qa.policy skip";
             return Ok(Judged::Report(report(Vec::new(), QaVerdict::Inconclusive, why)));
         }
         let inconclusive = |why: String| Ok(Judged::Report(report(Vec::new(), QaVerdict::Inconclusive, why)));
@@ -278,9 +279,9 @@ fn verdict_of(exit: &Exit) -> Result<(QaVerdict, Option<i32>, String), Checked> 
 fn launch_failed(failure: &engines::exit::LaunchFailure) -> String {
     match failure.kind {
         LaunchFailureKind::ProgramNotFound => format!("the command is missing: {failure}"),
-        LaunchFailureKind::ProgramRefused
-        | LaunchFailureKind::DirectoryNotFound
-        | LaunchFailureKind::Other => format!("the command could not be started: {failure}"),
+        LaunchFailureKind::ProgramRefused | LaunchFailureKind::DirectoryNotFound | LaunchFailureKind::Other => {
+            format!("the command could not be started: {failure}")
+        }
     }
 }
 

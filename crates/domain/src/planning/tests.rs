@@ -32,8 +32,22 @@ fn an_answer_becomes_sorted_steps_with_types_from_their_names() {
 #[test]
 fn file_names_that_are_not_plain_are_refused() {
     for name in [
-        "../../x.md", "00-../x.md", "0-a.md", "aa-b.md", "01-A.md", "01-a", "01-.md", "01-a/b.md", "01-a\\b.md", "01-a..md",
-        "01-a\0.md", "plan.md", "context.md", "/01-a.md", "01-a\u{202e}.md", "",
+        "../../x.md",
+        "00-../x.md",
+        "0-a.md",
+        "aa-b.md",
+        "01-A.md",
+        "01-a",
+        "01-.md",
+        "01-a/b.md",
+        "01-a\\b.md",
+        "01-a..md",
+        "01-a\0.md",
+        "plan.md",
+        "context.md",
+        "/01-a.md",
+        "01-a\u{202e}.md",
+        "",
     ] {
         assert!(!is_step_file_name(name), "{name:?}");
         assert!(answer(&["00-setup.md", name]).into_plan().is_err(), "{name:?}");

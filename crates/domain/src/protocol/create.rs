@@ -165,7 +165,8 @@ fn check(new: &NewProtocol) -> Vec<SpecProblem> {
     if new.name == new.base_branch {
         refuse("base_branch", "the protocol's own branch cannot be its base");
     }
-    let hidden = |text: &str| text.chars().any(|c| c != '\n' && c != '\t' && (c.is_control() || crate::text::is_hidden(c)));
+    let hidden =
+        |text: &str| text.chars().any(|c| c != '\n' && c != '\t' && (c.is_control() || crate::text::is_hidden(c)));
     if new.description.as_deref().is_some_and(|text| text.len() > 64 * 1024 || hidden(text)) {
         refuse("description", "longer than 64 KiB, or with characters that cannot be seen");
     }

@@ -3,9 +3,7 @@
 //! Deciding works on a copy: every event is applied to it as it is decided, so that what follows sees what went before.
 //! What workers report is in `work`, what gates do in `gates`.
 
-use super::{
-    Advance, NewStep, PlanState, Protocol, ProtocolCommand, ProtocolError, ProtocolEvent, ProtocolState,
-};
+use super::{Advance, NewStep, PlanState, Protocol, ProtocolCommand, ProtocolError, ProtocolEvent, ProtocolState};
 use crate::{
     aggregate::Aggregate,
     commit::Withdraw,
@@ -250,10 +248,7 @@ impl Deciding {
     fn retry_latest(&mut self, gate: &GateId) -> Decided {
         self.check_may_run("retried")?;
         let failed = |step: &&Step| {
-            matches!(
-                step.state,
-                StepState::Failed { .. } | StepState::Blocked { .. } | StepState::TimedOut { .. }
-            )
+            matches!(step.state, StepState::Failed { .. } | StepState::Blocked { .. } | StepState::TimedOut { .. })
         };
         let latest = self.state.steps.iter().rev().find(failed).map(|step| step.id);
         let latest = latest.ok_or(ProtocolError::NoStepToRetry { protocol: self.state.id })?;
@@ -268,10 +263,7 @@ impl Deciding {
             StepState::Pending if step.unmet > 0 => {
                 return Err(ProtocolError::Unmet { step: id, unmet: step.unmet });
             }
-            StepState::Pending
-            | StepState::Blocked { .. }
-            | StepState::Failed { .. }
-            | StepState::TimedOut { .. } => {}
+            StepState::Pending | StepState::Blocked { .. } | StepState::Failed { .. } | StepState::TimedOut { .. } => {}
             StepState::Running { .. }
             | StepState::NeedsQa { .. }
             | StepState::Completed { .. }
@@ -297,10 +289,9 @@ impl Deciding {
         match &step.state {
             StepState::NeedsQa { review: Review::Waiting, .. } => {}
             StepState::Failed { candidate: Some(_), .. } | StepState::Blocked { candidate: Some(_), .. } => {}
-            StepState::Pending
-            | StepState::Failed { .. }
-            | StepState::Blocked { .. }
-            | StepState::TimedOut { .. } => return Err(ProtocolError::NothingToCheck { step: id }),
+            StepState::Pending | StepState::Failed { .. } | StepState::Blocked { .. } | StepState::TimedOut { .. } => {
+                return Err(ProtocolError::NothingToCheck { step: id });
+            }
             StepState::Running { .. }
             | StepState::NeedsQa { .. }
             | StepState::Completed { .. }
@@ -412,9 +403,11 @@ impl Deciding {
             return self.resume_to(from);
         }
         self.resume_to(ProtocolState::Running);
-        let waiting = self.state.steps.iter().find(|step| {
-            matches!(step.state, StepState::NeedsQa { review: Review::Waiting, .. })
-        });
+        let waiting = self
+            .state
+            .steps
+            .iter()
+            .find(|step| matches!(step.state, StepState::NeedsQa { review: Review::Waiting, .. }));
         match waiting.map(|step| step.id) {
             Some(step) => self.enqueue_qa(step),
             None => self.go_on(gate),
@@ -503,14 +496,14 @@ impl Deciding {
     ) {
         let old = self.state.branch.tip.clone();
         if let Some(tip) = old.as_ref().filter(|tip| **tip != candidate.base) {
-            let why = format!("the result was made on {}, and the branch is at {tip}: run the step again", candidate.base);
+            let why =
+                format!("the result was made on {}, and the branch is at {tip}: run the step again", candidate.base);
             let on = BlockedOn::Conflict { why };
             self.emit(ProtocolEvent::StepBlocked { step: id, on: on.clone() });
             return self.block_on(on);
         }
         let payload = serde_json::json!({ "step": id, "branch": self.state.name, "old": old, "new": new });
-        let integration =
-            Box::new(Integration { old, new, by: by.to_owned(), reason: reason.cloned(), candidate });
+        let integration = Box::new(Integration { old, new, by: by.to_owned(), reason: reason.cloned(), candidate });
         self.emit(ProtocolEvent::IntegrationEnqueued { step: id, integration });
         self.effect(TaskKind::AdvanceBranch, payload, None);
     }

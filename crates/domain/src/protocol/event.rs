@@ -405,8 +405,7 @@ impl Step {
                     None => cut_off(&mut self.attempt, Ending::Failed, &failure.why, *at),
                 }
                 self.summary = Some(failure.to_string());
-                self.state =
-                    StepState::Failed { failure: failure.clone(), candidate: candidate.clone(), at: *at };
+                self.state = StepState::Failed { failure: failure.clone(), candidate: candidate.clone(), at: *at };
             }
             ProtocolEvent::StepTimedOut { end, at, .. } => {
                 self.end(end, *at);
@@ -443,11 +442,8 @@ impl Step {
             ProtocolEvent::QaFailed { failure, end, at, .. } => {
                 self.end(end, *at);
                 self.summary = Some(failure.to_string());
-                self.state = StepState::Failed {
-                    failure: failure.clone(),
-                    candidate: self.candidate().cloned(),
-                    at: *at,
-                };
+                self.state =
+                    StepState::Failed { failure: failure.clone(), candidate: self.candidate().cloned(), at: *at };
             }
             ProtocolEvent::QaInterrupted { why, at, .. } => {
                 cut_off(&mut self.attempt, Ending::Interrupted, why, *at);
@@ -461,12 +457,8 @@ impl Step {
                 self.state = StepState::Running { work: Work::Integrating { integration: (**integration).clone() } };
             }
             ProtocolEvent::StepCompleted { by, reason, commit, at, .. } => {
-                self.state = StepState::Completed {
-                    by: by.clone(),
-                    reason: reason.clone(),
-                    commit: commit.clone(),
-                    at: *at,
-                };
+                self.state =
+                    StepState::Completed { by: by.clone(), reason: reason.clone(), commit: commit.clone(), at: *at };
             }
             _ => {}
         }

@@ -86,7 +86,8 @@ impl Told {
         let fence = begin.fence;
         told.tell(&ProtocolCommand::BeginPlan { begin, engine: "scripted".to_owned() }).unwrap();
         told.tell(&ProtocolCommand::PlanReady { fence, plan: Box::new(plan(specs)) }).unwrap();
-        told.tell(&ProtocolCommand::BranchAdvanced { step: None, new: oid(0), diff: DiffStat::default(), gate }).unwrap();
+        told.tell(&ProtocolCommand::BranchAdvanced { step: None, new: oid(0), diff: DiffStat::default(), gate })
+            .unwrap();
         told
     }
 
@@ -158,13 +159,8 @@ fn made(candidate: Candidate) -> Executed {
 }
 
 fn report(verdict: QaVerdict) -> QaReport {
-    let finding = Finding {
-        check: "sh test.sh".to_owned(),
-        verdict,
-        exit_code: Some(0),
-        detail: String::new(),
-        duration_ms: 1,
-    };
+    let finding =
+        Finding { check: "sh test.sh".to_owned(), verdict, exit_code: Some(0), detail: String::new(), duration_ms: 1 };
     QaReport { verdict, findings: vec![finding], commit: None, end: ended(Ending::Succeeded) }
 }
 
@@ -211,13 +207,15 @@ fn check_transition(before: &Protocol, event: &ProtocolEvent, after: &Protocol) 
 fn check_invariants(told: &Told) {
     let protocol = &told.protocol;
     assert_eq!(fold::<Protocol>(&told.events).as_ref(), Some(protocol), "fold(events) = state");
-    let count = |is: &dyn Fn(&Step) -> bool| u32::try_from(protocol.steps.iter().filter(|step| is(step)).count()).unwrap();
+    let count =
+        |is: &dyn Fn(&Step) -> bool| u32::try_from(protocol.steps.iter().filter(|step| is(step)).count()).unwrap();
     assert_eq!(protocol.counts.total, count(&|_| true));
     assert_eq!(protocol.counts.active, count(&Step::is_active));
     assert_eq!(protocol.counts.done, count(&|step| step.state.is_terminal()));
     assert!(protocol.counts.active <= 1, "one step at a time");
     for step in &protocol.steps {
-        let open = |id: &&StepId| protocol.step(**id).is_none_or(|step| !matches!(step.state, StepState::Completed { .. }));
+        let open =
+            |id: &&StepId| protocol.step(**id).is_none_or(|step| !matches!(step.state, StepState::Completed { .. }));
         if !protocol.state.is_finished() {
             assert_eq!(step.unmet as usize, step.depends_on.iter().filter(open).count());
         }
@@ -259,10 +257,30 @@ fn a_protocol_runs_from_start_to_completed_by_itself() {
     assert_eq!(
         told.names(),
         [
-            "protocol_created", "planning_enqueued", "planning_started", "plan_accepted", "branch_advanced", "planned",
-            "running", "step_enqueued", "step_started", "step_executed", "qa_skipped_policy", "integration_enqueued",
-            "branch_advanced", "step_completed", "step_enqueued", "step_started", "step_executed", "qa_enqueued",
-            "qa_started", "qa_passed", "integration_enqueued", "branch_advanced", "step_completed", "protocol_completed",
+            "protocol_created",
+            "planning_enqueued",
+            "planning_started",
+            "plan_accepted",
+            "branch_advanced",
+            "planned",
+            "running",
+            "step_enqueued",
+            "step_started",
+            "step_executed",
+            "qa_skipped_policy",
+            "integration_enqueued",
+            "branch_advanced",
+            "step_completed",
+            "step_enqueued",
+            "step_started",
+            "step_executed",
+            "qa_enqueued",
+            "qa_started",
+            "qa_passed",
+            "integration_enqueued",
+            "branch_advanced",
+            "step_completed",
+            "protocol_completed",
         ]
     );
     check_invariants(&told);
@@ -432,7 +450,9 @@ fn whoever_asked_for_the_protocol_cannot_open_its_gate() {
 
     let refused = told.tell(&ProtocolCommand::AnswerGate { gate: None, answer, next: GateId::from("N") }).unwrap_err();
 
-    assert!(matches!(refused, ProtocolError::Gate(GateError::SelfApproval { policy, .. }) if policy == "gate.self_approval"));
+    assert!(
+        matches!(refused, ProtocolError::Gate(GateError::SelfApproval { policy, .. }) if policy == "gate.self_approval")
+    );
 }
 
 #[test]
@@ -630,7 +650,18 @@ fn planning_that_failed_blocks_and_can_be_tried_again() {
 
 #[test]
 fn names_and_states_that_mean_nothing_are_refused() {
-    for name in ["1-x", "0001", "0001-", "0001-X", "0001-a--b", "0001-a-", "00011-a", "--upload-pack=x", "0001-../x", "0001-a\0"] {
+    for name in [
+        "1-x",
+        "0001",
+        "0001-",
+        "0001-X",
+        "0001-a--b",
+        "0001-a-",
+        "00011-a",
+        "--upload-pack=x",
+        "0001-../x",
+        "0001-a\0",
+    ] {
         assert!(!is_protocol_name(name), "{name}");
     }
     assert!(is_protocol_name("0001-make-the-test-pass2"));
@@ -748,9 +779,7 @@ fn any_command(told: &mut Told, pick: u8, detail: u8) -> ProtocolCommand {
             let verdicts = [QaVerdict::Pass, QaVerdict::Pass, QaVerdict::Fail, QaVerdict::Inconclusive];
             ProtocolCommand::QaFinished { step, fence, report: Box::new(report(verdicts[usize::from(detail / 4 % 4)])) }
         }
-        23 => {
-            ProtocolCommand::ApproveStep { step, by: alice(), account: "alice".to_owned(), reason: None, gate }
-        }
+        23 => ProtocolCommand::ApproveStep { step, by: alice(), account: "alice".to_owned(), reason: None, gate },
         24 => ProtocolCommand::AnswerGate { gate: None, answer: answer(Verdict::Approve { note: None }), next: gate },
         25 if detail % 3 == 0 => {
             ProtocolCommand::AnswerGate { gate: None, answer: answer(Verdict::Deny { reason: None }), next: gate }
@@ -822,7 +851,14 @@ fn the_tables_list_exactly_what_happens() {
                 let to = step.state.name();
                 let gate = matches!(event, ProtocolEvent::GateChanged { .. });
                 let said = !gate && event.step() == Some(step.id);
-                let other = ["branch_advanced", "manual_approval", "job_failed", "qa_passed", "qa_skipped_policy", "qa_inconclusive"];
+                let other = [
+                    "branch_advanced",
+                    "manual_approval",
+                    "job_failed",
+                    "qa_passed",
+                    "qa_skipped_policy",
+                    "qa_inconclusive",
+                ];
                 if from != to || said && !other.contains(&event.name()) {
                     steps.insert((from, event.name(), to));
                 }

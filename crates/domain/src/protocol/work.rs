@@ -4,8 +4,7 @@
 //! refused; one that asks for what is done already changes nothing.
 
 use super::{
-    Executed, PlanReady, PlanState, ProtocolCommand, ProtocolError, ProtocolEvent, ProtocolState, QaReport,
-    QaVerdict,
+    Executed, PlanReady, PlanState, ProtocolCommand, ProtocolError, ProtocolEvent, ProtocolState, QaReport, QaVerdict,
     decide::{Deciding, checks, executes},
 };
 use crate::{
@@ -161,7 +160,15 @@ impl Deciding {
         self.attempt(AttemptId::of_step(step.id, number), format!("step:{}", step.id), number, phase, engine, begin)
     }
 
-    fn attempt(&self, id: AttemptId, subject: String, number: u32, phase: &str, engine: &str, begin: &Begin) -> Attempt {
+    fn attempt(
+        &self,
+        id: AttemptId,
+        subject: String,
+        number: u32,
+        phase: &str,
+        engine: &str,
+        begin: &Begin,
+    ) -> Attempt {
         Attempt {
             id,
             subject,
@@ -189,9 +196,7 @@ impl Deciding {
                 self.emit(ProtocolEvent::StepTimedOut { step: id, end, at });
                 self.block_on(BlockedOn::Failure { failure });
             }
-            (Ending::Succeeded, Some(candidate))
-                if step.step_type() == StepType::Work && candidate.diff.files == 0 =>
-            {
+            (Ending::Succeeded, Some(candidate)) if step.step_type() == StepType::Work && candidate.diff.files == 0 => {
                 let failure = Failure::new("empty_diff", "the engine ended well and changed nothing");
                 self.fail(id, failure, Some(end), None);
             }

@@ -42,7 +42,8 @@ pub(super) fn check_spec(spec: &ProtocolSpec) -> Vec<SpecProblem> {
     for (index, step) in spec.steps.iter().enumerate() {
         let path = format!("steps[{index}]");
         if ids.insert(step.id.as_str(), index).is_some() {
-            problems.push(SpecProblem::new(format!("{path}.id"), format!("{:?} is the id of an earlier step", step.id)));
+            problems
+                .push(SpecProblem::new(format!("{path}.id"), format!("{:?} is the id of an earlier step", step.id)));
         }
         if !names.insert(step.name()) {
             let message = format!("{:?} is the name of an earlier step", step.name());
@@ -85,9 +86,10 @@ pub fn check_step(path: &str, step: &StepSpec) -> Vec<SpecProblem> {
     if step.description.as_ref().is_some_and(|text| text.len() > MAX_TEXT || text.contains('\0')) {
         refuse("description", format!("longer than {MAX_TEXT} bytes, or with a NUL"));
     }
-    let outputs = step.outputs.iter().flat_map(|outputs| {
-        outputs.protocol.iter().chain(outputs.aux.iter().flat_map(|aux| aux.values()))
-    });
+    let outputs = step
+        .outputs
+        .iter()
+        .flat_map(|outputs| outputs.protocol.iter().chain(outputs.aux.iter().flat_map(|aux| aux.values())));
     for file in outputs {
         if !is_safe_path(file) {
             refuse("outputs", format!("{file:?} is not a path inside the repository"));
@@ -106,7 +108,10 @@ pub fn check_step(path: &str, step: &StepSpec) -> Vec<SpecProblem> {
     if let Some(qa) = &step.qa {
         let asks_model = [qa.prompt.is_some(), qa.model.is_some(), qa.engine_id.is_some(), qa.inputs.is_some()];
         if asks_model.contains(&true) {
-            refuse("qa", format!("{}; name commands in `checks`", not_yet("QA by an engine (prompt, model, engine_id, inputs)")));
+            refuse(
+                "qa",
+                format!("{}; name commands in `checks`", not_yet("QA by an engine (prompt, model, engine_id, inputs)")),
+            );
         }
     }
     if let Some(gate) = &step.gate

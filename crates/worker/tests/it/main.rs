@@ -1,5 +1,7 @@
 //! Jobs carried out by a real worker with real supervisors, on both databases.
 
+#![expect(clippy::unwrap_used, reason = "a helper of a test fails as the test does")]
+
 mod ledger;
 
 use std::{path::PathBuf, time::Duration};

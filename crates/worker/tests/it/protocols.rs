@@ -12,6 +12,10 @@ use domain::{
     protocol::{Advance, Protocol, ProtocolState},
     step::{BlockedOn, StepState},
 };
+use forge::git::{
+    Git, GitConfig, GitError, LocalPolicy, LocalRepo, Mirror, ObjectFormat, Remote,
+    types::{BranchName, ObjectId},
+};
 use host::process::{self, Command};
 use serde_json::{Value, json};
 use store::{EventQuery, Order};
@@ -96,7 +100,7 @@ impl<'a> Work<'a> {
     async fn worker(&self) -> Handle {
         let mut config = WorkerConfig::new(self.app.ledger.dir(), exe());
         config.drain = std::time::Duration::from_millis(200);
-        config.local_repositories = forge::git::LocalPolicy::OwnedBy(process::effective_uid());
+        config.local_repositories = LocalPolicy::OwnedBy(process::effective_uid());
         worker::start(config, self.app.control.clone()).await.unwrap()
     }
 
@@ -338,6 +342,38 @@ on_both! {
         assert!(events.iter().any(|kind| kind == "attempt_adopted"), "{events:?}");
         assert_eq!(events.iter().filter(|kind| *kind == "step_started").count(), 1);
         second.drain().await;
+    }
+
+    async fn a_worker_that_froze_before_its_push_moves_nothing_once_it_was_overtaken(app: &TestApp) {
+        let scenes = json!([
+            {"step": "01-fix.md", "attempt": 1, "actions": [{"do": "write", "path": "answer.txt", "text": "43\n"}]},
+            {"step": "01-fix.md", "actions": [{"do": "write", "path": "answer.txt", "text": "42\n"}]},
+        ]);
+        let work = Work::new(app, scenes, only_execution).await;
+        let worker = work.worker().await;
+        let steps = json!({"steps": [{"id": "fix", "name": "01-fix.md", "checks": [["sh", "test.sh"]]}]});
+        let id = work.protocol(Some(steps)).await;
+        let failed = work.until(id, &["blocked"]).await;
+        let stale = failed.steps[0].candidate().unwrap().clone();
+        app.control.retry_latest_step(id, &by_owner(), nothing).await.unwrap();
+        let done = work.until(id, &["completed", "blocked"]).await;
+        assert_eq!(done.state.name(), "completed");
+
+        // What the frozen worker would do next, with what it knew when it froze.
+        let git = Git::find(GitConfig::beneath(app.ledger.dir())).await.unwrap();
+        let mirror = app.ledger.dir().join("mirrors").join(format!("{}.git", work.project));
+        let mirror = Mirror::open_or_create(&git, &mirror, ObjectFormat::Sha1).await.unwrap();
+        let policy = LocalPolicy::OwnedBy(process::effective_uid());
+        let remote = Remote::Local(LocalRepo::open(&work.repository.dir, &policy).unwrap());
+        let branch = BranchName::parse("0001-fix-the-answer").unwrap();
+        let (old, new) = (ObjectId::parse(&stale.base).unwrap(), ObjectId::parse(&stale.commit).unwrap());
+        let thawed = mirror.push(&remote, &branch, Some(&old), &new).await;
+
+        assert!(matches!(&thawed, Err(GitError::Moved { .. })), "{thawed:?}");
+        assert!(matches!(mirror.advance_branch(&branch, Some(&old), &new).await, Err(GitError::Moved { .. })));
+        assert_eq!(Some(work.repository.git(&["rev-parse", "0001-fix-the-answer"]).await), done.branch.tip);
+        assert_eq!(work.repository.git(&["show", "0001-fix-the-answer:answer.txt"]).await, "42");
+        worker.drain().await;
     }
 
     async fn a_branch_that_somebody_moved_is_left_alone(app: &TestApp) {
