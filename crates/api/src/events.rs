@@ -109,12 +109,18 @@ fn words_of(kind: &str) -> String {
     words
 }
 
+/// Whole documents inside an event: what they say is not what happened.
+const DOCUMENTS: [&str; 6] = ["protocol", "project", "spec", "steps", "job", "gate"];
+
 /// The member of that name, at most `depth` objects deep.
 fn find<'v>(value: &'v Value, name: &str, depth: u8) -> Option<&'v Value> {
     let members = value.as_object()?;
     match members.get(name) {
         Some(found) => Some(found),
-        None if depth > 0 => members.values().find_map(|inner| find(inner, name, depth - 1)),
+        None if depth > 0 => members
+            .iter()
+            .filter(|(inner, _)| !DOCUMENTS.contains(&inner.as_str()))
+            .find_map(|(_, inner)| find(inner, name, depth - 1)),
         None => None,
     }
 }
@@ -139,5 +145,6 @@ mod tests {
         assert_eq!(message_of("ExecutionStarted", &json!({})), "Execution started");
         assert_eq!(message_of("setup_failed", &json!({"reason": "no\nsuch"})), "Setup failed: no such");
         assert_eq!(message_of("RunDenied", &json!({"change": {"reason": "not today"}})), "Run denied: not today");
+        assert_eq!(message_of("protocol_created", &json!({"protocol": {"summary": "x"}})), "Protocol created");
     }
 }

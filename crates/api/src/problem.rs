@@ -106,7 +106,6 @@ codes! {
     INVALID_PROJECT 422 "invalid_project" "Invalid Project" "Correct what the problems name.";
     INVALID_PROTOCOL 422 "invalid_protocol" "Invalid Protocol" "Correct what the problems name.";
     INVALID_SPEC 422 "invalid_spec" "Invalid Spec" "Correct what the problems name; the schema is in schemas/protocol-spec.schema.json.";
-    INVALID_STEP 422 "invalid_step" "Invalid Step" "Correct what the problems name.";
     WEAK_API_TOKEN 422 "weak_api_token" "Weak Token" "Choose a longer random token for secrets.api_token.";
     SECRETS_NOT_AVAILABLE 422 "secrets_not_available" "Secret Not Accepted" "A project keeps only api_token; there is no store for other secrets yet.";
 
@@ -130,7 +129,6 @@ codes! {
     OVERLOADED 503 "overloaded" "Overloaded" "Try again after the time in Retry-After.";
     DISK_FULL 503 "disk_full" "Disk Full" "Free space on the server's disk, then try again.";
     UNKNOWN_OUTCOME 503 "unknown_outcome" "Outcome Unknown" "Try again with the same Idempotency-Key: it happens at most once.";
-    SHUTTING_DOWN 503 "shutting_down" "Shutting Down" "Try again after the time in Retry-After.";
     LOG_UNAVAILABLE 404 "log_unavailable" "Log Not Here" "The log lies on the machine that ran the attempt.";
     INTERNAL 500 "internal" "Internal Error" "The server's log tells more under this request id.";
 }

@@ -89,6 +89,11 @@ pub(crate) struct PageQuery {
     pub(crate) after: Option<String>,
 }
 
+/// Between 1 and 500; all that fits when nothing is said: inherited lists had no pages.
+pub(crate) fn plain_limit(limit: Option<i64>) -> u32 {
+    page_limit(limit.or(Some(MAX_PAGE)))
+}
+
 /// Between 1 and 500; 50 when nothing is said.
 pub(crate) fn page_limit(limit: Option<i64>) -> u32 {
     u32::try_from(limit.unwrap_or(DEFAULT_PAGE).clamp(1, MAX_PAGE)).unwrap_or(1)

@@ -254,6 +254,32 @@ mod tests {
         assert_ne!(request_id(&HeaderMap::new()), request_id(&HeaderMap::new()));
     }
 
+    #[tokio::test]
+    async fn a_panic_is_answered_without_its_words() {
+        async fn panicking() -> &'static str {
+            panic!("secret words")
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("pilothouse.db");
+        let store = store::Store::open(&store::StoreConfig::Sqlite { path }).await.unwrap();
+        let control = control::Control::new(store, control::Clock::default());
+        let config = crate::ServerConfig::new("127.0.0.1:1".parse().unwrap(), dir.path().to_owned());
+        let edge = Edge {
+            app: App::new(control, &config, tokio_util::sync::CancellationToken::new()),
+            rule: HostRule::new("127.0.0.1:1".parse().unwrap(), &[]),
+            router: Router::new().route("/", axum::routing::get(panicking)),
+        };
+        let request = Request::get("/").header("host", "127.0.0.1:1").body(Body::empty()).unwrap();
+
+        let response = edge.serve("127.0.0.1:2".parse().unwrap(), request).await;
+
+        assert_eq!(response.status().as_u16(), 500);
+        assert_eq!(response.headers()["x-content-type-options"], "nosniff");
+        let body = axum::body::to_bytes(response.into_body(), 10_000).await.unwrap();
+        let body = String::from_utf8(body.to_vec()).unwrap();
+        assert!(body.contains("\"code\":\"internal\"") && !body.contains("secret words"), "{body}");
+    }
+
     #[test]
     fn tokens_in_addresses_are_seen() {
         assert!(holds_token("limit=1&TOKEN=x"));

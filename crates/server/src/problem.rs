@@ -276,3 +276,42 @@ fn listed(code: &'static str) -> Code {
         Code { code, ..codes::INVALID_BODY }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_we_could_not_tell_is_503_with_a_time_and_without_a_cause() {
+        for (error, code) in [
+            (StoreError::Unavailable { reason: "host db7 is down".to_owned() }, "unavailable"),
+            (StoreError::Overloaded, "overloaded"),
+            (StoreError::DiskFull, "disk_full"),
+            (StoreError::UnknownOutcome { commit: "c".to_owned(), reason: "db7".to_owned() }, "unknown_outcome"),
+        ] {
+            let problem = Problem::from(CommandError::from(error));
+
+            assert_eq!((problem.status().as_u16(), problem.code()), (503, code));
+            let response = problem.clone().write("r");
+            assert!(response.headers().contains_key(header::RETRY_AFTER), "{code}");
+            assert!(!String::from_utf8(problem.render("r")).unwrap().contains("db7"), "{code}");
+        }
+    }
+
+    #[test]
+    fn a_defect_is_500_and_tells_nothing() {
+        let corrupt = StoreError::Corrupt { table: "runs", id: "7Q4K2MA".to_owned(), reason: "column body".to_owned() };
+
+        let problem = Problem::from(corrupt);
+
+        assert_eq!(problem.status().as_u16(), 500);
+        assert!(!String::from_utf8(problem.render("r")).unwrap().contains("column"));
+    }
+
+    #[test]
+    fn what_callers_sent_is_repeated_on_one_line() {
+        let problem = Problem::new(codes::UNKNOWN_JOB, format!("there is no job {}", typed("a\n\u{202e}b")));
+
+        assert_eq!(problem.0.detail, "there is no job a\\u{a}\\u{202e}b");
+    }
+}

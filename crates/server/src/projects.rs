@@ -15,7 +15,7 @@ use domain::{
 
 use crate::{
     app::App,
-    asked::{Act, Asked, Id, PageQuery, Queried, page_limit, row_cursor},
+    asked::{Act, Asked, Id, PageQuery, Queried, plain_limit, row_cursor},
     auth::{Reader, Steerer},
     perform::kept,
     problem::Problem,
@@ -63,7 +63,7 @@ pub(crate) async fn create_project(
 ///
 /// Newest first, without those that have a token of their own which was not sent.
 #[utoipa::path(get, path = "/projects", tag = "projects", security(("bearer" = ["read"])),
-    params(("limit" = Option<i64>, Query, description = "1 to 500, 50 when missing"),
+    params(("limit" = Option<i64>, Query, description = "1 to 500, 500 when missing"),
         ("after" = Option<String>, Query, description = "From the Link header")),
     responses((status = 200, body = Vec<ProjectView>), (status = "4XX", body = ProblemBody)))]
 pub(crate) async fn list_projects(
@@ -72,7 +72,7 @@ pub(crate) async fn list_projects(
     key: ProjectKey,
     Queried(query): Queried<PageQuery>,
 ) -> Result<(HeaderMap, Json<Vec<ProjectView>>), Problem> {
-    let limit = page_limit(query.limit);
+    let limit = plain_limit(query.limit);
     let store = app.control.store();
     let listed = store.list_projects(row_cursor(query.after.as_deref())?, limit).await?;
     let next = listed.last().filter(|_| listed.len() == limit as usize).map(|last| {

@@ -21,7 +21,7 @@ use store::{EventQuery, Order, protocols::ListedProtocol};
 
 use crate::{
     app::App,
-    asked::{Act, Asked, Id, Once, PageQuery, Queried, page_limit, row_cursor},
+    asked::{Act, Asked, Id, Once, PageQuery, Queried, plain_limit, row_cursor},
     auth::{Reader, Steerer},
     events,
     perform::{kept, with_tasks},
@@ -85,7 +85,7 @@ pub(crate) async fn create_protocol(
 /// Newest first.
 #[utoipa::path(get, path = "/projects/{id}/protocols", tag = "protocols", security(("bearer" = ["read"])),
     params(("id" = i64, Path), ("X-Project-Token" = Option<String>, Header),
-        ("limit" = Option<i64>, Query, description = "1 to 500, 50 when missing"),
+        ("limit" = Option<i64>, Query, description = "1 to 500, 500 when missing"),
         ("after" = Option<String>, Query, description = "From the Link header")),
     responses((status = 200, body = Vec<ProtocolView>), (status = "4XX", body = ProblemBody)))]
 pub(crate) async fn list_project_protocols(
@@ -97,7 +97,7 @@ pub(crate) async fn list_project_protocols(
 ) -> Result<(HeaderMap, Json<Vec<ProtocolView>>), Problem> {
     let store = app.control.store();
     let project = Sight::of(&reader.0, key, store).project(&id).await?.project.id;
-    let limit = page_limit(query.limit);
+    let limit = plain_limit(query.limit);
     let after = row_cursor(query.after.as_deref())?;
     let listed = store.list_protocols(Some(project.0), &[], after, limit).await?;
     let link = next_link(&format!("/projects/{project}/protocols"), &[], limit, next(&listed, limit).as_deref());
@@ -117,7 +117,7 @@ pub(crate) struct ProtocolsQuery {
 /// Of all projects, newest first.
 #[utoipa::path(get, path = "/protocols", tag = "protocols", security(("bearer" = ["read"])),
     params(("status" = Option<String>, Query, description = "Only protocols in this state; several are separated by commas"),
-        ("limit" = Option<i64>, Query, description = "1 to 500, 50 when missing"),
+        ("limit" = Option<i64>, Query, description = "1 to 500, 500 when missing"),
         ("after" = Option<String>, Query, description = "From the Link header")),
     responses((status = 200, body = Vec<ProtocolView>), (status = "4XX", body = ProblemBody)))]
 pub(crate) async fn list_protocols(
@@ -127,7 +127,7 @@ pub(crate) async fn list_protocols(
     Queried(query): Queried<ProtocolsQuery>,
 ) -> Result<(HeaderMap, Json<Vec<ProtocolView>>), Problem> {
     let statuses = query.status.as_deref().map_or(Ok(Vec::new()), parse_statuses)?;
-    let limit = page_limit(query.limit);
+    let limit = plain_limit(query.limit);
     let store = app.control.store();
     let listed = store.list_protocols(None, &statuses, row_cursor(query.after.as_deref())?, limit).await?;
     let mut sight = Sight::of(&reader.0, key, store);
@@ -201,7 +201,7 @@ pub(crate) async fn get_protocol_spec(
 /// Newest first, in the inherited shape. `/events?subject=protocol:{id}` pages through all of them.
 #[utoipa::path(get, path = "/protocols/{id}/events", tag = "protocols", security(("bearer" = ["read"])),
     params(("id" = i64, Path), ("X-Project-Token" = Option<String>, Header),
-        ("limit" = Option<i64>, Query, description = "1 to 500, 50 when missing")),
+        ("limit" = Option<i64>, Query, description = "1 to 500, 500 when missing")),
     responses((status = 200, body = Vec<InheritedEvent>), (status = "4XX", body = ProblemBody)))]
 pub(crate) async fn list_protocol_events(
     State(app): State<App>,
@@ -219,7 +219,7 @@ pub(crate) async fn list_protocol_events(
         kinds: Vec::new(),
         order: Order::Descending,
         after: None,
-        limit: page_limit(query.limit),
+        limit: plain_limit(query.limit),
     };
     let events = store.list_events(&newest).await?.events;
     Ok(Json(events::inherited(store, &events).await?))

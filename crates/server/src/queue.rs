@@ -16,7 +16,7 @@ use store::TaskQuery;
 
 use crate::{
     app::App,
-    asked::{Queried, page_limit},
+    asked::{Queried, plain_limit},
     auth::Reader,
     problem::{Problem, typed},
 };
@@ -47,7 +47,7 @@ pub(crate) async fn get_queues(State(app): State<App>, _: Reader) -> Result<Json
 /// Newest first.
 #[utoipa::path(get, path = "/queues/jobs", tag = "queue", security(("bearer" = ["read"])),
     params(("status" = Option<String>, Query, description = "queued, started, finished or failed"),
-        ("limit" = Option<i64>, Query, description = "1 to 500, 50 when missing"),
+        ("limit" = Option<i64>, Query, description = "1 to 500, 500 when missing"),
         ("after" = Option<String>, Query, description = "The last page's last job_id")),
     responses((status = 200, body = Vec<QueueJobView>), (status = "4XX", body = ProblemBody)))]
 pub(crate) async fn list_queue_jobs(
@@ -65,7 +65,7 @@ pub(crate) async fn list_queue_jobs(
             }
         },
     };
-    let limit = page_limit(query.limit);
+    let limit = plain_limit(query.limit);
     let is_id = |id: &String| id.len() <= 64 && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
     if query.after.as_ref().is_some_and(|after| !is_id(after)) {
         return Err(Problem::new(INVALID_CURSOR, "that is not a job_id"));

@@ -21,8 +21,7 @@ use crate::{
         description = "A control plane for work that machines do and people answer for.\n\nEvery operation names the \
             scope its token needs; `admin` includes all others. Failures are RFC 9457 problems with a stable `code`. \
             An `Idempotency-Key` on a POST makes its repeat harmless: the first answer is given again.",
-        license(name = "Apache-2.0 OR MIT", identifier = "Apache-2.0 OR MIT"),
-        contact()
+        license(name = "Apache-2.0 OR MIT", identifier = "Apache-2.0 OR MIT")
     ),
     modifiers(&Bearer),
     tags(

@@ -15,7 +15,7 @@ use store::{EventQuery, Order, Store, steps::ListedStep};
 
 use crate::{
     app::App,
-    asked::{Act, Asked, Id, PageQuery, Queried, page_limit, row_cursor},
+    asked::{Act, Asked, Id, PageQuery, Queried, plain_limit, row_cursor},
     attempts::list_attempts,
     auth::{Approver, Reader, Steerer},
     perform::kept,
@@ -71,7 +71,7 @@ pub(crate) async fn create_step(
 /// By index.
 #[utoipa::path(get, path = "/protocols/{id}/steps", tag = "steps", security(("bearer" = ["read"])),
     params(("id" = i64, Path), ("X-Project-Token" = Option<String>, Header),
-        ("limit" = Option<i64>, Query, description = "1 to 500, 50 when missing"),
+        ("limit" = Option<i64>, Query, description = "1 to 500, 500 when missing"),
         ("after" = Option<String>, Query, description = "From the Link header")),
     responses((status = 200, body = Vec<StepView>), (status = "4XX", body = ProblemBody)))]
 pub(crate) async fn list_steps(
@@ -83,7 +83,7 @@ pub(crate) async fn list_steps(
 ) -> Result<(HeaderMap, Json<Vec<StepView>>), Problem> {
     let store = app.control.store();
     let protocol = Sight::of(&reader.0, key, store).protocol(&id).await?.protocol.id;
-    let limit = page_limit(query.limit);
+    let limit = plain_limit(query.limit);
     let listed = store.list_steps(protocol.0, row_cursor(query.after.as_deref())?, limit).await?;
     let next = listed.last().filter(|_| listed.len() == limit as usize).map(|last| {
         RowCursor { ordinal: i64::from(last.step.index), id: last.step.id.to_string() }.to_text()

@@ -15,7 +15,8 @@ use axum::{
     http::{HeaderValue, header},
     response::Response,
 };
-use control::tokens::Session;
+use control::{Control, tokens::Session};
+use domain::{person::Person, token::Token};
 use futures_util::stream::unfold;
 use serde::Serialize;
 use tokio::sync::mpsc;
@@ -107,11 +108,12 @@ where
     let every = app.limits.stream_heartbeat;
     let feeding = feed(writer);
     let stopping = app.stopping.clone();
+    let (control, session) = (app.control.clone(), session.clone());
     host::task::spawn("stream", async move {
         let beating = async {
             // Tells proxies and readers at once that the stream stands, and how soon to come back.
             let mut beat = heart.write("retry: 1000\n\n".to_owned()).await;
-            while beat.is_ok() {
+            while beat.is_ok() && is_welcome(&control, &session).await {
                 tokio::time::sleep(every).await;
                 beat = heart.write(": still here\n\n".to_owned()).await;
             }
@@ -132,6 +134,15 @@ where
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
     Ok(response)
+}
+
+/// Whether the token that opened a stream still opens one. A database that cannot tell ends no stream.
+async fn is_welcome(control: &Control, session: &Session) -> bool {
+    let token = control.store().find::<Token>(session.token.id.as_str()).await;
+    let person = control.store().find::<Person>(session.person.id.as_str()).await;
+    let now = control.clock().now();
+    let valid = token.map_or(true, |token| token.is_some_and(|token| token.subject.is_valid(now)));
+    valid && person.map_or(true, |person| person.is_some_and(|person| person.subject.active))
 }
 
 #[cfg(test)]

@@ -363,6 +363,17 @@ mod tests {
     }
 
     #[test]
+    fn part_of_a_file_is_read_with_the_length_of_the_whole() {
+        let (_dir, beneath) = tree();
+        beneath.write(&rel("log"), b"0123456789").unwrap();
+
+        assert_eq!(beneath.read_at(&rel("log"), 3, 4).unwrap(), (b"3456".to_vec(), 10));
+        assert_eq!(beneath.read_at(&rel("log"), 8, 4).unwrap(), (b"89".to_vec(), 10));
+        assert_eq!(beneath.read_at(&rel("log"), 20, 4).unwrap(), (Vec::new(), 10));
+        assert!(beneath.read_at(&rel("none"), 0, 4).unwrap_err().is_not_found());
+    }
+
+    #[test]
     fn pipes_directories_and_second_names_are_not_read() {
         let (dir, beneath) = tree();
         let root = dir.path().join("root");
@@ -371,6 +382,7 @@ mod tests {
         std::fs::hard_link(dir.path().join("secret"), root.join("second")).unwrap();
         for path in ["pipe", "dir", "second"] {
             assert!(matches!(beneath.read(&rel(path), 100), Err(FsError::NotRegular { .. })), "{path}");
+            assert!(matches!(beneath.read_at(&rel(path), 0, 100), Err(FsError::NotRegular { .. })), "{path}");
         }
         assert!(matches!(beneath.append(&rel("second"), b"x"), Err(FsError::NotRegular { .. })));
     }

@@ -199,3 +199,18 @@ async fn stopping_answers_what_is_under_way_and_takes_no_more() {
 
     assert!(TcpStream::connect(address).await.is_err());
 }
+
+#[tokio::test]
+async fn a_database_that_is_away_is_said_and_never_a_success_or_a_defect() {
+    let app = TestApp::start().await;
+    app.control.store().close().await;
+
+    let health = app.get("/health").without("authorization").send().await;
+    assert_eq!((health.status, health.json()["status"].as_str()), (503, Some("degraded")));
+    for call in [app.get("/jobs"), app.get("/events/stream"), app.post("/runs", &json!({"job": "free"}))] {
+        let answer = call.send().await;
+        assert_eq!((answer.status, answer.json()["code"].as_str()), (503, Some("unavailable")), "{}", answer.text());
+        assert!(answer.header("retry-after").is_some());
+        assert!(!answer.text().contains("closed"), "{}", answer.text());
+    }
+}

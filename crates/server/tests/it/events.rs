@@ -147,3 +147,18 @@ async fn streams_are_limited_beat_and_end_with_the_server() {
     assert!(ended.is_ok());
     tokio::time::timeout(Duration::from_secs(5), stopped).await.expect("the server did not stop").unwrap();
 }
+
+#[tokio::test]
+async fn a_stream_ends_when_its_token_does() {
+    let app =
+        TestApp::start_with(|config| config.limits.stream_heartbeat = Duration::from_millis(20)).await;
+    let token = app.token(&[domain::token::Scope::Read]).await;
+    let mut body = app.get("/events/stream").token(&token).open().await.into_body();
+    assert!(body.frame().await.is_some());
+
+    let id = token.split('_').nth(2).unwrap();
+    assert_eq!(app.act(&format!("/tokens/{id}/actions/revoke")).send().await.status, 200);
+
+    let ended = tokio::time::timeout(Duration::from_secs(5), async { while body.frame().await.is_some() {} }).await;
+    assert!(ended.is_ok());
+}

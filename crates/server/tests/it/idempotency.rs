@@ -83,3 +83,33 @@ async fn an_answer_with_a_secret_is_not_kept() {
 
     call().refused(StatusCode::CONFLICT, "already_done").await;
 }
+
+#[tokio::test]
+async fn a_command_completes_although_its_caller_has_gone() {
+    use tokio::io::AsyncWriteExt;
+
+    let app = TestApp::start().await;
+    let before = app.count_events().await;
+    let body = json!({"job": "free"}).to_string();
+    let head = format!(
+        "POST /runs HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\n\r\n",
+        app.host(),
+        app.admin,
+        body.len()
+    );
+    let mut stream = tokio::net::TcpStream::connect(app.server.address()).await.unwrap();
+    stream.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
+    // Seen by the server as a caller that is gone while the command may still be on its way.
+    drop(stream);
+
+    let mut events = before;
+    for _ in 0..200 {
+        events = app.count_events().await;
+        if events > before {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    assert_eq!(events, before + 2);
+}

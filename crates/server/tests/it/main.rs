@@ -1,4 +1,5 @@
 //! The server as its callers see it: the real router and listener over a real ledger, with a clock that tests move.
+#![expect(clippy::unwrap_used, reason = "helpers of tests may fail a test, too")]
 
 mod app;
 mod access;
@@ -8,5 +9,6 @@ mod edge;
 mod events;
 mod idempotency;
 mod jobs;
+mod logs;
 mod protocols;
 mod tokens;
