@@ -52,11 +52,7 @@ pub(crate) fn budget_state(spent: i64, reserved: i64, limit: i64) -> String {
 pub(crate) fn cause_text(commit: &Commit) -> String {
     let or_null = |json: &str| if json.is_empty() { "null".to_owned() } else { json.to_owned() };
     let id = serde_json::Value::from(commit.id.as_str());
-    format!(
-        "{{\"commit\":{id},\"command\":{},\"ids\":{}}}",
-        or_null(&commit.cause.command),
-        or_null(&commit.cause.ids)
-    )
+    format!("{{\"commit\":{id},\"command\":{},\"ids\":{}}}", or_null(&commit.cause.command), or_null(&commit.cause.ids))
 }
 
 /// A page's bound, and how many rows to ask for to learn whether there is more.
@@ -90,7 +86,9 @@ pub(crate) fn validate(commit: &Commit) -> Result<(), StoreError> {
         // A message is asked for by another subject; everything else with a head of its own changes by itself.
         let may_follow = match row.table {
             Table::Messages => true,
-            Table::Steps | Table::Specs | Table::Gates | Table::Attempts | Table::Identities => commit.subject.is_some(),
+            Table::Steps | Table::Specs | Table::Gates | Table::Attempts | Table::Identities => {
+                commit.subject.is_some()
+            }
             Table::Projects | Table::Protocols | Table::Runs | Table::People | Table::Tokens | Table::Catalogs => false,
         };
         if place >= own_rows && !may_follow {
@@ -217,9 +215,6 @@ mod tests {
     fn children_are_found_by_the_parent_they_name() {
         let protocol = Subject::new(SubjectKind::Protocol, "12");
 
-        assert_eq!(
-            children(&protocol),
-            [(Table::Steps, "12".to_owned()), (Table::Gates, "protocol:12".to_owned())]
-        );
+        assert_eq!(children(&protocol), [(Table::Steps, "12".to_owned()), (Table::Gates, "protocol:12".to_owned())]);
     }
 }

@@ -32,9 +32,8 @@ pub(crate) static FIND_ANSWER: Shared =
     Shared::new("SELECT request_hash, answer, at FROM dedup WHERE scope = $1 AND key = $2");
 
 /// The cause kept with a commit's first event.
-pub(crate) static FIND_CAUSE: Shared = Shared::new(
-    "SELECT cause FROM events WHERE subject_kind = $1 AND subject = $2 AND version = $3 AND place = 0",
-);
+pub(crate) static FIND_CAUSE: Shared =
+    Shared::new("SELECT cause FROM events WHERE subject_kind = $1 AND subject = $2 AND version = $3 AND place = 0");
 
 /// The version of a row that somebody relied on is looked up in its own table; see `row_version`.
 pub(crate) static COUNT_TASKS: Shared =
@@ -55,6 +54,9 @@ mod tests {
 
     #[test]
     fn parameters_keep_their_numbers_on_sqlite() {
-        assert_eq!(numbered("UPDATE t SET a = $3 WHERE id = $1 AND b = $12"), "UPDATE t SET a = ?3 WHERE id = ?1 AND b = ?12");
+        assert_eq!(
+            numbered("UPDATE t SET a = $3 WHERE id = $1 AND b = $12"),
+            "UPDATE t SET a = ?3 WHERE id = ?1 AND b = ?12"
+        );
     }
 }

@@ -23,7 +23,11 @@ use std::{
     sync::Arc,
 };
 
-use crate::{StoreError, queue::Wake, sqlite::{read::Readers, writer::Writer}};
+use crate::{
+    StoreError,
+    queue::Wake,
+    sqlite::{read::Readers, writer::Writer},
+};
 
 /// The ledger in one file. Cheap to clone.
 #[derive(Clone, Debug)]

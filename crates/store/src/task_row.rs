@@ -50,15 +50,13 @@ impl TryFrom<TaskRow> for Task {
         };
         let at = Timestamp::from_micros;
         let count = |column: &str, value: i64| u16::try_from(value).map_err(|_| corrupt(column, value.to_string()));
-        let state = match (row.state.as_str(), row.fence, &row.incarnation, row.lease_until, row.stop, row.finished_at) {
+        let state = match (row.state.as_str(), row.fence, &row.incarnation, row.lease_until, row.stop, row.finished_at)
+        {
             ("scheduled", None, None, None, false, None) => TaskState::Scheduled,
             ("ready", None, None, None, false, None) => TaskState::Ready,
-            ("leased", Some(fence), Some(incarnation), Some(until), stop, None) => TaskState::Leased {
-                fence: Fence(fence),
-                incarnation: incarnation.clone(),
-                until: at(until),
-                stop,
-            },
+            ("leased", Some(fence), Some(incarnation), Some(until), stop, None) => {
+                TaskState::Leased { fence: Fence(fence), incarnation: incarnation.clone(), until: at(until), stop }
+            }
             ("done", None, None, None, false, Some(finished)) => TaskState::Done { at: at(finished) },
             ("dead", None, None, None, false, Some(finished)) if row.error.is_some() => {
                 TaskState::Dead { at: at(finished) }

@@ -20,9 +20,8 @@ impl SqliteStore {
             let mut name = to.as_os_str().to_owned();
             name.push(format!(".{}", host::random::base62(8)));
             let temporary = PathBuf::from(name);
-            let copied = copy(&from, &temporary).and_then(|()| {
-                host::fs::rename(&temporary, &to).map_err(|error| failed(&to, &error))
-            });
+            let copied = copy(&from, &temporary)
+                .and_then(|()| host::fs::rename(&temporary, &to).map_err(|error| failed(&to, &error)));
             if copied.is_err() {
                 // Best effort: the error that matters is the first one.
                 let _ = host::fs::remove_file(&temporary);
@@ -46,10 +45,7 @@ fn copy(from: &Path, to: &Path) -> Result<(), StoreError> {
     open::set_meta(&conn, "epoch", &host::random::base62(12)).map_err(fault::of)?;
     conn.execute("UPDATE counters SET value = value + ?1 WHERE name = 'fences'", [FENCES_AHEAD]).map_err(fault::of)?;
     conn.close().map_err(|(_, error)| fault::of(error))?;
-    host::fs::open_append(to)
-        .map_err(|error| failed(to, &error))?
-        .sync_all()
-        .map_err(|error| failed(to, &error))
+    host::fs::open_append(to).map_err(|error| failed(to, &error))?.sync_all().map_err(|error| failed(to, &error))
 }
 
 fn failed(path: &Path, error: &dyn std::fmt::Display) -> StoreError {

@@ -34,9 +34,7 @@ impl Ledger {
         if holders.len() >= usize::try_from(slots).unwrap_or(usize::MAX) {
             return Ok(Some(rules::held_by(holders)));
         }
-        self.conn
-            .prepare_cached("INSERT INTO holds (lock_name, holder) VALUES (?1, ?2)")?
-            .execute([lock, holder])?;
+        self.conn.prepare_cached("INSERT INTO holds (lock_name, holder) VALUES (?1, ?2)")?.execute([lock, holder])?;
         Ok(None)
     }
 
@@ -63,10 +61,13 @@ impl Ledger {
                 self.conn.prepare_cached(sql::LIMIT_BUDGET.sqlite())?.execute(params![budget, limit])?;
             }
             Entry::Charge { budget, session, ordinal, amount } => {
-                let charged = self
-                    .conn
-                    .prepare_cached(CHARGE)?
-                    .execute(params![session, ordinal, amount, budget, now.as_micros()])?;
+                let charged = self.conn.prepare_cached(CHARGE)?.execute(params![
+                    session,
+                    ordinal,
+                    amount,
+                    budget,
+                    now.as_micros()
+                ])?;
                 if charged == 1 {
                     self.conn.prepare_cached(SPEND)?.execute(params![budget, amount])?;
                 }

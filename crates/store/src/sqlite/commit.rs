@@ -143,16 +143,14 @@ impl Ledger {
         if taken == 1 {
             return Ok(());
         }
-        let stored = self.conn.prepare_cached(sql::FIND_ANSWER.sqlite())?.query_row(
-            params![dedup.scope, dedup.key],
-            |row| {
+        let stored =
+            self.conn.prepare_cached(sql::FIND_ANSWER.sqlite())?.query_row(params![dedup.scope, dedup.key], |row| {
                 Ok(StoredAnswer {
                     request_hash: row.get(0)?,
                     answer: row.get(1)?,
                     at: Timestamp::from_micros(row.get(2)?),
                 })
-            },
-        )?;
+            })?;
         Err(Stop::Refused(Committed::Duplicate(stored)))
     }
 
@@ -161,18 +159,25 @@ impl Ledger {
         let (task, fence) = (ack.task.as_str(), ack.fence.0);
         let held = match &ack.then {
             Then::Keep => return self.conn.prepare_cached(KEEP)?.exists(params![task, fence]),
-            Then::Done => {
-                self.conn.prepare_cached(FINISH)?.execute(params![task, fence, "done", None::<&str>, now.as_micros()])?
-            }
+            Then::Done => self.conn.prepare_cached(FINISH)?.execute(params![
+                task,
+                fence,
+                "done",
+                None::<&str>,
+                now.as_micros()
+            ])?,
             Then::Dead { error } => {
                 self.conn.prepare_cached(FINISH)?.execute(params![task, fence, "dead", error, now.as_micros()])?
             }
             Then::Again { due_at, failed } => {
                 let state = if *due_at > now { "scheduled" } else { "ready" };
-                let held = self
-                    .conn
-                    .prepare_cached(AGAIN)?
-                    .execute(params![task, fence, state, due_at.as_micros(), failed])?;
+                let held = self.conn.prepare_cached(AGAIN)?.execute(params![
+                    task,
+                    fence,
+                    state,
+                    due_at.as_micros(),
+                    failed
+                ])?;
                 if held == 1 && *due_at <= now {
                     self.ready += 1;
                 }

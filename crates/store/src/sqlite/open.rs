@@ -6,8 +6,7 @@ use host::fs::{Held, LockFile};
 use rusqlite::{Connection, OpenFlags};
 
 use crate::{
-    StoreError,
-    migrate,
+    StoreError, migrate,
     queue::Wake,
     sqlite::{
         Inner, SqliteStore,
@@ -42,9 +41,8 @@ pub(super) fn open(path: &Path) -> Result<SqliteStore, StoreError> {
     let mut conn = connect(path, WRITER_CACHE)?;
     let epoch = prepare(&mut conn)?;
     grow_log(&conn).map_err(fault::of)?;
-    let fences = conn
-        .query_row("SELECT value FROM counters WHERE name = 'fences'", (), |row| row.get(0))
-        .map_err(fault::of)?;
+    let fences =
+        conn.query_row("SELECT value FROM counters WHERE name = 'fences'", (), |row| row.get(0)).map_err(fault::of)?;
     let checkpoints = Checkpoints::start(&mut conn, connect(path, 1024)?)?;
     let wake = Wake::default();
     let ledger = Ledger { conn, fences, ready: 0, events: false, fatal: None };
@@ -59,8 +57,7 @@ pub(super) fn connect(path: &Path, cache_kib: u32) -> Result<Connection, StoreEr
     let conn = Connection::open_with_flags(path, flags).map_err(fault::of)?;
     conn.set_prepared_statement_cache_capacity(256);
     conn.busy_timeout(BUSY).map_err(fault::of)?;
-    let mode: String =
-        conn.query_row("PRAGMA journal_mode = WAL", (), |row| row.get(0)).map_err(fault::of)?;
+    let mode: String = conn.query_row("PRAGMA journal_mode = WAL", (), |row| row.get(0)).map_err(fault::of)?;
     conn.execute_batch(&format!(
         "PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF;
          PRAGMA cell_size_check = ON; PRAGMA mmap_size = 0; PRAGMA temp_store = MEMORY;
@@ -129,8 +126,7 @@ fn refuse_network_filesystem(_: &Path, _: &std::fs::File) -> Result<(), StoreErr
 /// Recognises the file as ours, or as new, and migrates it. Gives back the epoch.
 fn prepare(conn: &mut Connection) -> Result<String, StoreError> {
     let id: i64 = conn.query_row("PRAGMA application_id", (), |row| row.get(0)).map_err(fault::of)?;
-    let tables: i64 =
-        conn.query_row("SELECT count(*) FROM sqlite_schema", (), |row| row.get(0)).map_err(fault::of)?;
+    let tables: i64 = conn.query_row("SELECT count(*) FROM sqlite_schema", (), |row| row.get(0)).map_err(fault::of)?;
     let is_new = id == 0 && tables == 0;
     if !is_new && id != APPLICATION_ID {
         return Err(StoreError::Unfit { reason: "the file is another program's database".to_owned() });

@@ -120,10 +120,7 @@ impl SqliteStore {
                 let adopted = ledger
                     .conn
                     .prepare_cached(ADOPT)?
-                    .query_row(
-                        params![task.as_str(), old.0, fence, incarnation, until.as_micros()],
-                        read_task,
-                    )
+                    .query_row(params![task.as_str(), old.0, fence, incarnation, until.as_micros()], read_task)
                     .optional()?;
                 if adopted.is_some() {
                     ledger.give_fences(1)?;
@@ -281,9 +278,8 @@ impl Ledger {
         let until = now.after(lease).as_micros();
         let mut heard = Heartbeat { fenced: Vec::new(), stop: Vec::new(), skipped: Vec::new(), now };
         for beat in beats {
-            let stop: Option<bool> = statement
-                .query_row(params![beat.fence.0, beat.task.as_str(), until], |row| row.get(0))
-                .optional()?;
+            let stop: Option<bool> =
+                statement.query_row(params![beat.fence.0, beat.task.as_str(), until], |row| row.get(0)).optional()?;
             match stop {
                 None => heard.fenced.push(beat.task.clone()),
                 Some(true) => heard.stop.push(beat.task.clone()),
@@ -297,17 +293,15 @@ impl Ledger {
         let slice = u64::from(retention.slice.min(SLICE));
         let mut gone: u64 = 0;
         let left = |gone: u64| i64::try_from(slice.saturating_sub(gone)).unwrap_or(0);
-        for (text, before) in [
-            (PRUNE_TASKS, retention.tasks_before),
-            (PRUNE_HTTP, retention.idempotency_before),
-        ] {
+        for (text, before) in [(PRUNE_TASKS, retention.tasks_before), (PRUNE_HTTP, retention.idempotency_before)] {
             let rows = self.conn.prepare_cached(text)?.execute(params![before.as_micros(), left(gone)])?;
             gone += u64::try_from(rows).unwrap_or(0);
         }
-        let rows = self
-            .conn
-            .prepare_cached(PRUNE_DEDUP)?
-            .execute(params![retention.dedup_before.as_micros(), left(gone), SEARCH])?;
+        let rows = self.conn.prepare_cached(PRUNE_DEDUP)?.execute(params![
+            retention.dedup_before.as_micros(),
+            left(gone),
+            SEARCH
+        ])?;
         gone += u64::try_from(rows).unwrap_or(0);
         Ok(Done::keep(gone))
     }

@@ -62,11 +62,13 @@ async fn a_commit_stores_everything_it_brings(db: &mut Db) {
 }
 
 async fn a_commit_raises_the_version_and_keeps_what_it_does_not_mention(db: &mut Db) {
-    db.applied(
-        new_run("R1")
-            .row(child(Table::Gates, "G1", "open", "run:R1", 1))
-            .row(child(Table::Gates, "G2", "open", "run:R1", 2)),
-    )
+    db.applied(new_run("R1").row(child(Table::Gates, "G1", "open", "run:R1", 1)).row(child(
+        Table::Gates,
+        "G2",
+        "open",
+        "run:R1",
+        2,
+    )))
     .await;
 
     let mut change = change_run("R1", 1).row(child(Table::Gates, "G2", "approved", "run:R1", 3)).at(at(60));
@@ -81,7 +83,9 @@ async fn a_commit_raises_the_version_and_keeps_what_it_does_not_mention(db: &mut
     let gates: Vec<_> = loaded
         .children
         .iter()
-        .map(|gate| (gate.id.as_str(), gate.version, gate.status.as_str(), gate.ordinal, gate.created_at, gate.updated_at))
+        .map(|gate| {
+            (gate.id.as_str(), gate.version, gate.status.as_str(), gate.ordinal, gate.created_at, gate.updated_at)
+        })
         .collect();
     assert_eq!(gates, [("G1", 1, "open", 1, NOON, NOON), ("G2", 2, "approved", 3, NOON, at(60))]);
     assert_eq!(db.store.check().await.unwrap(), Vec::<String>::new());
@@ -104,7 +108,8 @@ async fn a_commit_on_anything_but_the_current_version_is_stale(db: &mut Db) {
     db.applied(new_run("R1")).await;
     db.applied(change_run("R1", 1)).await;
 
-    for stale in [new_run("R1"), change_run("R1", 1), change_run("R1", 3), change_run("R2", 1), change_run("R1", i64::MAX)]
+    for stale in
+        [new_run("R1"), change_run("R1", 1), change_run("R1", 3), change_run("R2", 1), change_run("R1", i64::MAX)]
     {
         assert_eq!(db.store.commit(stale).await.unwrap(), Committed::Stale);
     }
@@ -115,9 +120,8 @@ async fn what_was_believed_of_others_must_still_hold(db: &mut Db) {
     db.applied(on(SubjectKind::Person, "P1", At::New)).await;
     db.applied(on(SubjectKind::Project, "7", At::New)).await;
 
-    let believing = |person, project| {
-        new_run("R1").expecting(Table::People, "P1", person).expecting(Table::Projects, "7", project)
-    };
+    let believing =
+        |person, project| new_run("R1").expecting(Table::People, "P1", person).expecting(Table::Projects, "7", project);
     assert_eq!(db.store.commit(believing(2, 1)).await.unwrap(), Committed::Stale);
     assert_eq!(db.store.commit(believing(1, 2)).await.unwrap(), Committed::Stale);
     let missing = new_run("R1").expecting(Table::People, "P2", 1);
@@ -279,7 +283,13 @@ async fn a_malformed_commit_is_rejected(db: &mut Db) {
         commit().event("nobody's"),
         commit().row(child(Table::Gates, "G1", "open", "run:R1", 1)),
         new_run("R1").row(row(Table::People, "P1", "active")),
-        new_run("R1").row(child(Table::Gates, "G", "open", "run:R1", 1)).row(child(Table::Gates, "G", "open", "run:R1", 2)),
+        new_run("R1").row(child(Table::Gates, "G", "open", "run:R1", 1)).row(child(
+            Table::Gates,
+            "G",
+            "open",
+            "run:R1",
+            2,
+        )),
         on(SubjectKind::Project, "seven", At::New),
         on(SubjectKind::Project, "07", At::New),
         on(SubjectKind::Project, "-7", At::New),
@@ -370,7 +380,8 @@ async fn of_many_commits_on_one_version_one_is_applied(db: &mut Db) {
 }
 
 async fn keys_taken_in_opposite_order_are_each_taken_once(db: &mut Db) {
-    let applied = |outcome: &Result<Committed, StoreError>| usize::from(matches!(outcome, Ok(Committed::Applied { .. })));
+    let applied =
+        |outcome: &Result<Committed, StoreError>| usize::from(matches!(outcome, Ok(Committed::Applied { .. })));
     for round in 0..40 {
         let take = |key: &str, who: &str| {
             Box::pin(db.store.commit(new_run(&format!("{key}{round}{who}")).once("s", &format!("{key}{round}"))))
@@ -389,7 +400,8 @@ async fn keys_taken_in_opposite_order_are_each_taken_once(db: &mut Db) {
 async fn a_poisoned_commit_harms_no_other(db: &mut Db) {
     db.applied(commit().task(noop("taken"))).await;
     let commits = (0..120).map(|n| {
-        let mut commit = new_run(&format!("R{n}")).once("s", &format!("k{n}")).task(task(&format!("T{n}"), TaskKind::Noop));
+        let mut commit =
+            new_run(&format!("R{n}")).once("s", &format!("k{n}")).task(task(&format!("T{n}"), TaskKind::Noop));
         match n % 10 {
             3 => commit.rows[0].status = "Dancing".to_owned(),
             6 => commit.tasks[0].id = TaskId::from("taken"),
@@ -414,7 +426,12 @@ async fn a_poisoned_commit_harms_no_other(db: &mut Db) {
 async fn charges_of_many_commits_to_one_budget_add_up(db: &mut Db) {
     let charge = |n: i64, session: &str, ordinal: i64| {
         new_run(&format!("R{n}"))
-            .entry(Entry::Charge { budget: "day".to_owned(), session: session.to_owned(), ordinal, amount: 10 + ordinal })
+            .entry(Entry::Charge {
+                budget: "day".to_owned(),
+                session: session.to_owned(),
+                ordinal,
+                amount: 10 + ordinal,
+            })
             .entry(Entry::Charge { budget: "step".to_owned(), session: session.to_owned(), ordinal, amount: 1 })
     };
     // Each use is told twice, from two commits at once.

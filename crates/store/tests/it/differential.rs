@@ -239,7 +239,8 @@ impl Sequence {
                         .map(|beat| Beat { task: beat.task.clone(), fence: side.fence(beat.fence) })
                         .collect();
                     let lease = Duration::from_secs(3600);
-                    let heard = side.db.store.heartbeat(&beats, lease, Timestamp::from_micros(self.number)).await.unwrap();
+                    let heard =
+                        side.db.store.heartbeat(&beats, lease, Timestamp::from_micros(self.number)).await.unwrap();
                     let found = (heard.fenced, heard.stop, heard.skipped);
                     let expected = (fenced.clone(), stop.clone(), vec![]);
                     assert_eq!(found, expected, "{}, after {:#?}", place(side), self.history);
@@ -252,7 +253,9 @@ impl Sequence {
                     assert_eq!(found, reaped, "{}, after {:#?}", place(side), self.history);
                     if !side.db.is_sqlite() {
                         // Only one lease was meant to end; the others go on.
-                        side.db.execute(&format!("UPDATE tasks SET lease_until = {FUTURE} WHERE lease_until = 1")).await;
+                        side.db
+                            .execute(&format!("UPDATE tasks SET lease_until = {FUTURE} WHERE lease_until = 1"))
+                            .await;
                     }
                 }
             }
@@ -369,7 +372,9 @@ impl Sequence {
             let id = format!("m{}", self.random.below(4));
             let name = self.random.chance(60).then(|| format!("key {}", self.random.below(4)));
             if commit.rows.iter().all(|row| row.id != id) {
-                commit.rows.push(Row { name, ..self.row(Table::Messages, &id, &["queued", "sent"], Some("dev:alice")) });
+                commit
+                    .rows
+                    .push(Row { name, ..self.row(Table::Messages, &id, &["queued", "sent"], Some("dev:alice")) });
             }
         }
         if self.random.chance(30) {
@@ -499,7 +504,8 @@ impl Sequence {
         let fresh = format!("t{:02}-{}", self.number, self.random.below(9));
         let existing: Vec<_> = self.model.tasks.keys().cloned().collect();
         let id = if !existing.is_empty() && self.random.chance(4) { self.random.pick(&existing) } else { fresh };
-        let kind = self.random.pick(&[TaskKind::Noop, TaskKind::ExpireGate, TaskKind::ExecuteStep, TaskKind::ExecuteStep]);
+        let kind =
+            self.random.pick(&[TaskKind::Noop, TaskKind::ExpireGate, TaskKind::ExecuteStep, TaskKind::ExecuteStep]);
         let is_engine = kind.lane() == Lane::Engine;
         NewTask {
             id: TaskId(id),
@@ -518,7 +524,11 @@ impl Sequence {
         let holder = self.random.pick(&["x", "y"]).to_owned();
         match self.random.below(3) {
             0 => Guard::Unique { key: format!("u{}", self.random.below(3)), holder },
-            1 => Guard::Hold { lock: format!("l{}", self.random.below(2)), holder, slots: 1 + self.random.below(2) as u32 },
+            1 => Guard::Hold {
+                lock: format!("l{}", self.random.below(2)),
+                holder,
+                slots: 1 + self.random.below(2) as u32,
+            },
             _ => Guard::Reserve { budget: format!("b{}", self.random.below(2)), holder, amount: self.random.number(9) },
         }
     }

@@ -6,7 +6,7 @@ use domain::commit::{At, NewEvent, Subject, SubjectKind};
 use futures_util::future::{join, join_all};
 use store::{EventQuery, Order, StoreError};
 
-use crate::support::{Build, Db, NOON, at, change_run, commit, event, everything, eventually, new_run, on, on_both};
+use crate::support::{Build, Db, NOON, at, change_run, commit, event, eventually, everything, new_run, on, on_both};
 
 on_both!(
     an_event_is_told_as_it_was_stored,
@@ -32,7 +32,10 @@ async fn an_event_is_told_as_it_was_stored(db: &mut Db) {
     let first = &events[0];
     assert_eq!(first.subject, Subject::new(SubjectKind::Run, "R1"));
     assert_eq!((first.version, first.place, first.kind.as_str(), first.schema), (1, 0, "a", 4));
-    assert_eq!((first.at, first.actor.as_str(), first.project, first.step), (at(3), "user:dev:alice", Some(7), Some(8)));
+    assert_eq!(
+        (first.at, first.actor.as_str(), first.project, first.step),
+        (at(3), "user:dev:alice", Some(7), Some(8))
+    );
     assert_eq!(first.data, "{\"x\":1}");
     let second = &events[1];
     assert_eq!((second.place, second.kind.as_str(), second.schema, second.project), (1, "b", 5, None));

@@ -96,9 +96,10 @@ impl Model {
                 _ => return refuse(Committed::Stale),
             },
         };
-        let refused = commit.guards.iter().find_map(|guard| {
-            self.take(guard).map(|current| Committed::Refused { guard: guard.clone(), current })
-        });
+        let refused = commit
+            .guards
+            .iter()
+            .find_map(|guard| self.take(guard).map(|current| Committed::Refused { guard: guard.clone(), current }));
         let fits = self.write(commit, version);
         match (refused, fits) {
             (Some(refused), true) => return refuse(refused),
@@ -121,9 +122,10 @@ impl Model {
             let before = self.rows.get(&key);
             let name_is_taken = row.table == Table::Messages
                 && row.name.is_some()
-                && self.rows.iter().any(|(other, stored)| {
-                    other.0 == row.table && other.1 != row.id && stored.row.name == row.name
-                });
+                && self
+                    .rows
+                    .iter()
+                    .any(|(other, stored)| other.0 == row.table && other.1 != row.id && stored.row.name == row.name);
             let is_child = place >= own_rows;
             let is_taken = match before {
                 Some(_) if is_child && row.table == Table::Messages => true,
@@ -134,8 +136,13 @@ impl Model {
                 return false;
             }
             let created = before.map_or(now, |before| before.created);
-            let stored =
-                ModelRow { version: version.max(1), row: row.clone(), commit: commit.id.to_string(), created, updated: now };
+            let stored = ModelRow {
+                version: version.max(1),
+                row: row.clone(),
+                commit: commit.id.to_string(),
+                created,
+                updated: now,
+            };
             self.rows.insert(key, stored);
         }
         if let Some((subject, _)) = &commit.subject {
@@ -332,9 +339,10 @@ impl Model {
 
     /// Takes the first lease of another process.
     pub(crate) fn reap_one(&mut self, incarnation: &str) -> Vec<TaskId> {
-        let lost = self.tasks.values_mut().find(
-            |task| matches!(&task.state, TaskState::Leased { incarnation: owner, .. } if owner != incarnation),
-        );
+        let lost = self
+            .tasks
+            .values_mut()
+            .find(|task| matches!(&task.state, TaskState::Leased { incarnation: owner, .. } if owner != incarnation));
         let Some(task) = lost else { return Vec::new() };
         // Later reaped is later due, as the databases' clocks have it.
         self.reaped += 1;
@@ -357,8 +365,12 @@ impl Model {
     }
 
     pub(crate) fn promote(&mut self, now: Timestamp, limit: u32) -> (u32, Option<Timestamp>) {
-        let mut due: Vec<_> =
-            self.tasks.values().filter(|task| task.state == TaskState::Scheduled).map(|t| (t.due_at, t.id.clone())).collect();
+        let mut due: Vec<_> = self
+            .tasks
+            .values()
+            .filter(|task| task.state == TaskState::Scheduled)
+            .map(|t| (t.due_at, t.id.clone()))
+            .collect();
         due.sort();
         let mut promoted = 0;
         for (_, id) in due {
@@ -439,12 +451,16 @@ impl Model {
         }));
         all.extend(self.unique.iter().map(|(key, holder)| format!("unique|{key}|{holder}")));
         all.extend(self.holds.iter().map(|(lock, holder)| format!("hold|{lock}|{holder}")));
-        all.extend(self.budgets.iter().map(|(id, (limit, spent, reserved))| {
-            format!("budget|{id}|{}|{spent}|{reserved}", number(*limit))
-        }));
-        all.extend(self.reservations.iter().map(|((budget, holder), amount)| {
-            format!("reservation|{budget}|{holder}|{amount}")
-        }));
+        all.extend(
+            self.budgets
+                .iter()
+                .map(|(id, (limit, spent, reserved))| format!("budget|{id}|{}|{spent}|{reserved}", number(*limit))),
+        );
+        all.extend(
+            self.reservations
+                .iter()
+                .map(|((budget, holder), amount)| format!("reservation|{budget}|{holder}|{amount}")),
+        );
         all.extend(self.charges.iter().map(|((session, ordinal, budget), (amount, at))| {
             format!("charge|{session}|{ordinal}|{budget}|{amount}|{}", at.as_micros())
         }));

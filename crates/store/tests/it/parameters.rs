@@ -71,12 +71,7 @@ fn a_commit() -> Commit {
         ],
         entries: vec![
             Entry::Limit { budget: "budget 4".to_owned(), limit: Some(404) },
-            Entry::Charge {
-                budget: "budget 5".to_owned(),
-                session: "session 5".to_owned(),
-                ordinal: 505,
-                amount: 515,
-            },
+            Entry::Charge { budget: "budget 5".to_owned(), session: "session 5".to_owned(), ordinal: 505, amount: 515 },
         ],
         rows: vec![
             a_row(Table::Protocols, "31", "planned", 1),
@@ -92,7 +87,13 @@ fn a_commit() -> Commit {
                 project: Some(21),
                 step: Some(22),
             },
-            NewEvent { kind: "kind 2".to_owned(), schema: 12, data: "data 2".to_owned(), project: Some(23), step: None },
+            NewEvent {
+                kind: "kind 2".to_owned(),
+                schema: 12,
+                data: "data 2".to_owned(),
+                project: Some(23),
+                step: None,
+            },
         ],
         tasks: vec![a_task("task 1", 1, None), a_task("task 2", 2, Some(40)), a_task("task 3", 3, Some(42))],
         withdraw: Vec::new(),
@@ -140,7 +141,11 @@ async fn each_value_of_a_change_lands_in_its_column(db: &mut Db) {
         subject: Some((Subject::new(SubjectKind::Protocol, "31"), At::Version(1))),
         cause: Cause { now: micros(61), dedup: None, ..a_commit().cause },
         rows: vec![
-            Row { status: "blocked".to_owned(), body: "{\"body\":51}".to_owned(), ..a_row(Table::Protocols, "31", "", 1) },
+            Row {
+                status: "blocked".to_owned(),
+                body: "{\"body\":51}".to_owned(),
+                ..a_row(Table::Protocols, "31", "", 1)
+            },
             Row { status: "failed".to_owned(), body: "{\"body\":52}".to_owned(), ..a_row(Table::Steps, "32", "", 2) },
             Row { parent: Some("parent 3".to_owned()), ..a_row(Table::Specs, "spec", "moved", 8) },
         ],

@@ -204,8 +204,7 @@ async fn failures_are_counted_and_the_last_reason_kept(db: &mut Db) {
 async fn a_heartbeat_tells_held_from_fenced_and_unwanted(db: &mut Db) {
     db.applied(commit().task(noop("T1")).task(noop("T2")).task(noop("T3")).task(noop("T4"))).await;
     let held = db.claim(3).await;
-    let mut beats: Vec<_> =
-        held.iter().map(|task| Beat { task: task.id.clone(), fence: fence(task) }).collect();
+    let mut beats: Vec<_> = held.iter().map(|task| Beat { task: task.id.clone(), fence: fence(task) }).collect();
     beats.push(Beat { task: TaskId::from("T4"), fence: fence(&held[0]) });
     db.applied(commit().ack(ack(&held[0], Then::Done))).await;
     db.applied(commit().withdrawing(Subject::new(SubjectKind::Run, "R"), &[])).await;
@@ -414,7 +413,8 @@ async fn projects_take_turns(db: &mut Db) {
 }
 
 async fn claims_at_once_stay_within_the_caps(db: &mut Db) {
-    db.applied((0..60).fold(commit(), |commit, n| commit.task(engine(&format!("T{n:02}"), Some(n % 5), "codex")))).await;
+    db.applied((0..60).fold(commit(), |commit, n| commit.task(engine(&format!("T{n:02}"), Some(n % 5), "codex"))))
+        .await;
     let caps = Caps { total: Some(12), per_project: Some(3), per_engine: BTreeMap::new() };
 
     let claims = (0..10).map(|who| {
@@ -483,7 +483,8 @@ async fn a_task_that_contradicts_itself_is_corrupt(db: &mut Db) {
     if db.is_sqlite() {
         db.execute("PRAGMA ignore_check_constraints = ON").await;
     } else {
-        let checks = db.rows("SELECT conname FROM pg_constraint WHERE conrelid = 'tasks'::regclass AND contype = 'c'").await;
+        let checks =
+            db.rows("SELECT conname FROM pg_constraint WHERE conrelid = 'tasks'::regclass AND contype = 'c'").await;
         for check in checks {
             db.execute(&format!("ALTER TABLE tasks DROP CONSTRAINT \"{check}\"")).await;
         }

@@ -37,10 +37,7 @@ async fn what_is_old_goes_in_slices(db: &mut Db) {
         }
     }
     assert_eq!(gone, [3, 3, 3, 2, 0]);
-    assert_eq!(
-        db.rows("SELECT key FROM dedup ORDER BY key").await,
-        ["k4", "k5", "k6", "k7", "k8", "k9"]
-    );
+    assert_eq!(db.rows("SELECT key FROM dedup ORDER BY key").await, ["k4", "k5", "k6", "k7", "k8", "k9"]);
     assert_eq!(db.rows("SELECT id FROM tasks ORDER BY id").await, ["T7", "T8", "T9"]);
 }
 
