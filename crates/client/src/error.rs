@@ -6,7 +6,11 @@ use api::ProblemBody;
 pub enum ClientError {
     /// Nobody answered there.
     #[error("no server answers at {url}")]
-    Unreachable { url: String, #[source] source: Option<reqwest::Error> },
+    Unreachable {
+        url: String,
+        #[source]
+        source: Option<reqwest::Error>,
+    },
     /// The answer took too long; what was asked for may have happened.
     #[error("the server at {url} did not answer in time")]
     TimedOut { url: String },
@@ -17,7 +21,11 @@ pub enum ClientError {
     #[error("the answer to {what} is not understood (status {status})")]
     Strange { what: String, status: u16 },
     #[error("the connection to {url} broke off")]
-    Broken { url: String, #[source] source: reqwest::Error },
+    Broken {
+        url: String,
+        #[source]
+        source: reqwest::Error,
+    },
     #[error("{address} is not an address of a server: {reason}")]
     Address { address: String, reason: &'static str },
     #[error("cannot prepare HTTP")]

@@ -25,11 +25,7 @@ impl Client {
     }
 
     /// Follows the events behind `after`, as they happen.
-    pub async fn follow_events(
-        &self,
-        subject: Option<&str>,
-        after: Option<&str>,
-    ) -> Result<EventStream, ClientError> {
+    pub async fn follow_events(&self, subject: Option<&str>, after: Option<&str>) -> Result<EventStream, ClientError> {
         let query = query([("subject", subject.map(str::to_owned)), ("after", after.map(str::to_owned))]);
         let answer = self.open(&["events", "stream"], &query, None).await?;
         Ok(EventStream { client: self.clone(), answer, buffer: Vec::new(), data: String::new(), ended: false })

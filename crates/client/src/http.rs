@@ -41,7 +41,8 @@ impl Client {
         // A second caller finds it installed, which is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
         #[expect(clippy::disallowed_methods, reason = "this is the one client that calls our own server")]
-        let mut builder = reqwest::Client::builder().connect_timeout(CONNECT).redirect(reqwest::redirect::Policy::none());
+        let mut builder =
+            reqwest::Client::builder().connect_timeout(CONNECT).redirect(reqwest::redirect::Policy::none());
         if is_loopback(&base) {
             // What is on this machine is not fetched through another one.
             builder = builder.no_proxy();

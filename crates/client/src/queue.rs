@@ -14,8 +14,7 @@ impl Client {
         status: Option<&str>,
         limit: Option<u32>,
     ) -> Result<Vec<QueueJobView>, ClientError> {
-        let query =
-            query([("status", status.map(str::to_owned)), ("limit", limit.map(|limit| limit.to_string()))]);
+        let query = query([("status", status.map(str::to_owned)), ("limit", limit.map(|limit| limit.to_string()))]);
         self.get(&["queues", "jobs"], &query).await
     }
 }

@@ -8,7 +8,11 @@ mod protocol;
 mod job;
 mod watch;
 
-use std::{io::IsTerminal, path::{Path, PathBuf}, time::Duration};
+use std::{
+    io::IsTerminal,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use client::Client;
 

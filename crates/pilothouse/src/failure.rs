@@ -123,9 +123,8 @@ impl From<ClientError> for Failure {
             ClientError::TimedOut { .. } => Self::new(Exit::TimedOut, chain(&error)),
             ClientError::Broken { .. } => Self::new(Exit::Unreachable, chain(&error)),
             ClientError::Address { .. } => Self::usage(chain(&error)),
-            ClientError::Strange { .. } => {
-                Self::failed(chain(&error)).remedy("Is it a Pilothouse of this version? `pilothouse version` tells ours.")
-            }
+            ClientError::Strange { .. } => Self::failed(chain(&error))
+                .remedy("Is it a Pilothouse of this version? `pilothouse version` tells ours."),
             ClientError::Setup(_) => Self::failed(chain(&error)),
         }
     }

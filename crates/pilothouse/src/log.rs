@@ -8,8 +8,9 @@ use crate::failure::{Failure, Result};
 
 /// Sends the log to stderr from now on.
 pub(crate) fn start(filter: &str, json: bool) -> Result {
-    let filter = EnvFilter::try_new(filter)
-        .map_err(|error| Failure::usage(format!("log.filter: {error}")).remedy("Write `info` or `info,worker=debug`."))?;
+    let filter = EnvFilter::try_new(filter).map_err(|error| {
+        Failure::usage(format!("log.filter: {error}")).remedy("Write `info` or `info,worker=debug`.")
+    })?;
     let colour = std::io::stderr().is_terminal()
         && host::env::var("NO_COLOR").is_none_or(|value| value.is_empty())
         && host::env::var("TERM").is_none_or(|term| term != "dumb");

@@ -42,8 +42,11 @@ pub(crate) struct Node {
 pub(crate) async fn start(settings: &Settings, roles: Roles) -> Result<Node> {
     let data_dir = prepare(settings)?;
     if settings.dev_channel() && !settings.listen().ip().is_loopback() {
-        return Err(Failure::usage(format!("the dev channel lets anybody speak as anybody; {} is not loopback", settings.listen()))
-            .remedy("Listen on 127.0.0.1, or leave --dev-channel out."));
+        return Err(Failure::usage(format!(
+            "the dev channel lets anybody speak as anybody; {} is not loopback",
+            settings.listen()
+        ))
+        .remedy("Listen on 127.0.0.1, or leave --dev-channel out."));
     }
     if roles.works && !roles.serves && settings.database_url().is_none() {
         return Err(Failure::usage("a worker on its own needs a database that it can share")
@@ -74,8 +77,7 @@ async fn start_with(
         worker_config.local_repositories = LocalPolicy::OwnedBy(host::process::effective_uid());
     }
     let control = Control::new(store.clone(), Clock::default()).with_attempts_dir(worker_config.attempts_dir());
-    let mut node =
-        Node { store, worker: None, server: None, endpoint: None, data_dir: data_dir.to_owned() };
+    let mut node = Node { store, worker: None, server: None, endpoint: None, data_dir: data_dir.to_owned() };
     let token_file = if roles.serves { Some(bootstrap::bootstrap(&control, data_dir).await?) } else { None };
     if let Some(catalog) = &catalog {
         catalog::load(&control, catalog).await?;

@@ -154,6 +154,9 @@ mod tests {
 
     #[test]
     fn fields_without_a_value_are_left_out() {
-        assert_eq!(fields([("id", Some("A".to_owned())), ("no", None), ("status", Some("B".to_owned()))]), "id:     A\nstatus: B\n");
+        assert_eq!(
+            fields([("id", Some("A".to_owned())), ("no", None), ("status", Some("B".to_owned()))]),
+            "id:     A\nstatus: B\n"
+        );
     }
 }

@@ -31,9 +31,14 @@ fn show(context: &Context, origin: bool) -> Result {
             .collect();
         for (name, setting) in &set {
             let hidden = key.kind == Kind::Secret;
-            let (shown, value) =
-                if hidden { ("(hidden)".to_owned(), json!("(hidden)")) } else { (setting.value.to_string(), setting.value.to_json()) };
-            rows.push(json!({ "key": name, "value": value, "shown": shown, "origin": setting.origin, "about": key.about }));
+            let (shown, value) = if hidden {
+                ("(hidden)".to_owned(), json!("(hidden)"))
+            } else {
+                (setting.value.to_string(), setting.value.to_json())
+            };
+            rows.push(
+                json!({ "key": name, "value": value, "shown": shown, "origin": setting.origin, "about": key.about }),
+            );
         }
         if set.is_empty() {
             rows.push(json!({ "key": key.name, "value": null, "shown": "", "origin": "not set", "about": key.about }));

@@ -100,11 +100,9 @@ mod tests {
 
     #[test]
     fn a_project_is_named_by_the_end_of_its_address() {
-        for (address, name) in [
-            ("https://example.org/team/app.git", "app"),
-            ("git@example.org:team/app.git", "app"),
-            ("/srv/app/", "app"),
-        ] {
+        for (address, name) in
+            [("https://example.org/team/app.git", "app"), ("git@example.org:team/app.git", "app"), ("/srv/app/", "app")]
+        {
             assert_eq!(name_of(address), name);
         }
     }

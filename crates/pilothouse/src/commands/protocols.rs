@@ -65,8 +65,7 @@ pub(super) async fn run(context: &Context, command: ProtocolCommand) -> Result {
 
 fn read_spec(file: &Path) -> Result<serde_json::Value> {
     let text = host::fs::read_text(file, MAX_SPEC)?;
-    serde_json::from_str(&text)
-        .map_err(|error| Failure::usage(format!("{} is no JSON: {error}", file.display())))
+    serde_json::from_str(&text).map_err(|error| Failure::usage(format!("{} is no JSON: {error}", file.display())))
 }
 
 /// What an action answered.

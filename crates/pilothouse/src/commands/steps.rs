@@ -1,6 +1,9 @@
 //! Steps of protocols.
 
-use api::{protocols::DiffView, steps::{ApproveStepBody, StepView}};
+use api::{
+    protocols::DiffView,
+    steps::{ApproveStepBody, StepView},
+};
 
 use super::{Context, attempts, protocols};
 use crate::{

@@ -81,11 +81,8 @@ async fn make(store: &Store, data_dir: &std::path::Path, reset: bool, shared: bo
         say(&format!("the admin token is in {}", path.display()));
         return Ok(None);
     }
-    let secret = if reset {
-        control.reset_admin_token().await?
-    } else {
-        bootstrap::bootstrap_by_hand(&control).await?
-    };
+    let secret =
+        if reset { control.reset_admin_token().await? } else { bootstrap::bootstrap_by_hand(&control).await? };
     if shared {
         return Ok(Some(secret));
     }

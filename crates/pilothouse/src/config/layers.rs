@@ -10,7 +10,10 @@ use toml::{
     de::{DeTable, DeValue},
 };
 
-use super::{ConfigError, Setting, keys, value::{Kind, Value}};
+use super::{
+    ConfigError, Setting, keys,
+    value::{Kind, Value},
+};
 
 /// The values that one source sets, by key.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -70,9 +73,7 @@ pub(crate) fn environment() -> Result<Layer, ConfigError> {
     of_variables(names.iter().filter_map(|name| host::env::var(name).map(|value| (name.as_str(), value))))
 }
 
-pub(super) fn of_variables<'v>(
-    variables: impl IntoIterator<Item = (&'v str, String)>,
-) -> Result<Layer, ConfigError> {
+pub(super) fn of_variables<'v>(variables: impl IntoIterator<Item = (&'v str, String)>) -> Result<Layer, ConfigError> {
     let mut layer = Layer::default();
     let mut problems = Vec::new();
     for (variable, text) in variables {
@@ -110,7 +111,9 @@ pub(crate) fn parse(text: &str, path: &Path) -> Result<Layer, ConfigError> {
     let (document, errors) = DeTable::parse_recoverable(text);
     let mut problems: Vec<String> = errors
         .iter()
-        .map(|error| format!("{}: {}", file.at(error.span().unwrap_or(0..0).start), error.message().replace('\n', ", ")))
+        .map(|error| {
+            format!("{}: {}", file.at(error.span().unwrap_or(0..0).start), error.message().replace('\n', ", "))
+        })
         .collect();
     let mut layer = Layer::default();
     if problems.is_empty() {

@@ -30,10 +30,7 @@ fn a_higher_layer_wins_and_says_where_it_is() {
     let case = |value: &str, origin: &str| (value.to_owned(), origin.to_owned());
     assert_eq!(origin(vec![]), case("127.0.0.1:8010", "default"));
     assert_eq!(origin(vec![machine.clone()]), case("10.0.0.1:1", "/etc/pilothouse/config.toml:2"));
-    assert_eq!(
-        origin(vec![machine.clone(), environment.clone()]),
-        case("10.0.0.1:2", "PILOTHOUSE_SERVER__LISTEN")
-    );
+    assert_eq!(origin(vec![machine.clone(), environment.clone()]), case("10.0.0.1:2", "PILOTHOUSE_SERVER__LISTEN"));
     assert_eq!(origin(vec![machine, environment, flags]), case("10.0.0.1:3", "--listen"));
 }
 
@@ -47,10 +44,7 @@ fn an_unknown_key_is_refused_with_its_line_and_the_nearest() {
     );
 
     let refused = file("listen = \"127.0.0.1:1\"\n").unwrap_err();
-    assert_eq!(
-        refused,
-        "/etc/pilothouse/config.toml:1: listen: unknown key, did you mean `server.listen`?"
-    );
+    assert_eq!(refused, "/etc/pilothouse/config.toml:1: listen: unknown key, did you mean `server.listen`?");
 
     let refused = variables(&[("PILOTHOUSE_SERVER__LISTN", "x")]).unwrap_err();
     assert_eq!(refused, "PILOTHOUSE_SERVER__LISTN: unknown variable, did you mean `PILOTHOUSE_SERVER__LISTEN`?");

@@ -13,7 +13,9 @@ pub(crate) enum Kind {
     Secret,
     Path,
     Bool,
-    Count { min: u64 },
+    Count {
+        min: u64,
+    },
     /// Bytes: `64KiB`, or a plain number.
     Size,
     /// `90s`, `15m`, `24h`, `7d`.
@@ -61,9 +63,9 @@ impl Kind {
                 Some(span) if !span.is_zero() => Ok(Value::Duration(span)),
                 _ => wrong(),
             },
-            Self::List => {
-                Ok(Value::List(text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(str::to_owned).collect()))
-            }
+            Self::List => Ok(Value::List(
+                text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(str::to_owned).collect(),
+            )),
             Self::Choice(words) if words.contains(&text) => Ok(Value::Text(text.to_owned())),
             Self::Choice(_) => wrong(),
         }

@@ -107,7 +107,8 @@ async fn until(stage: &Stage, id: i64, reached: impl Fn(&ProtocolView) -> bool) 
             return Ok(protocol);
         }
         let waits = protocol.gate_id.is_some();
-        let stuck = matches!(protocol.status.as_str(), "failed" | "cancelled") || protocol.status == "blocked" && !waits;
+        let stuck =
+            matches!(protocol.status.as_str(), "failed" | "cancelled") || protocol.status == "blocked" && !waits;
         if stuck {
             let why = protocol.reason.as_deref().unwrap_or("no reason was given");
             return Err(Failure::new(Exit::Failed, format!("the protocol is {}: {why}", protocol.status)));

@@ -1,6 +1,9 @@
 //! The repository of the demo: a POSIX shell project whose test fails, and the questions that are asked of git about it.
 
-use std::{path::{Path, PathBuf}, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use host::process::{self, Command, Status};
 

@@ -24,7 +24,9 @@ pub(crate) fn read(named: Option<PathBuf>, data_dir: &Path, dev_channel: bool) -
     let text = match host::fs::read_text(&path, MAX_FILE) {
         Ok(text) => text,
         Err(error) if error.is_not_found() && !is_named => return Ok(None),
-        Err(error) => return Err(Failure::usage(crate::failure::chain(&error)).remedy("Name a catalog with --jobs FILE.")),
+        Err(error) => {
+            return Err(Failure::usage(crate::failure::chain(&error)).remedy("Name a catalog with --jobs FILE."));
+        }
     };
     for warning in check(&text, &path, dev_channel)? {
         tracing::warn!("{warning}");

@@ -33,8 +33,7 @@ pub(crate) fn read(data_dir: &Path) -> Result<Option<Endpoint>> {
 
 /// Leaves word of a server that listens on `address`.
 pub(crate) fn write(data_dir: &Path, address: SocketAddr, token_file: &Path) -> Result<Endpoint> {
-    let endpoint =
-        Endpoint { url: url_of(address), pid: host::process::id(), token_file: token_file.to_owned() };
+    let endpoint = Endpoint { url: url_of(address), pid: host::process::id(), token_file: token_file.to_owned() };
     let text = serde_json::to_string_pretty(&endpoint).map_err(|error| Failure::failed(error.to_string()))?;
     host::fs::write_atomic(&data_dir.join(FILE), format!("{text}\n").as_bytes())?;
     Ok(endpoint)

@@ -53,7 +53,14 @@ fn a_run_goes_by_text_from_request_to_result() {
     let kinds: Vec<_> = timeline.events.iter().map(|event| event.kind.as_str()).collect();
     assert_eq!(
         kinds,
-        ["RunCreated", "ApprovalRequested", "RunApproved", "ExecutionDispatched", "ExecutionStarted", "ExecutionSucceeded"]
+        [
+            "RunCreated",
+            "ApprovalRequested",
+            "RunApproved",
+            "ExecutionDispatched",
+            "ExecutionStarted",
+            "ExecutionSucceeded"
+        ]
     );
     assert_eq!(house.run(&["attempt", "logs", &run]).stdout, "Hello, Bob!\n");
 }
@@ -140,7 +147,8 @@ fn the_catalog_the_queue_and_tokens_are_shown() {
     assert_eq!(reads(&["run", "now"]), Some(4));
 
     let tokens = house.json(&["token", "list"]);
-    let id = tokens["items"].as_array().unwrap().iter().find(|token| token["name"] == "for a script").unwrap()["id"].clone();
+    let id =
+        tokens["items"].as_array().unwrap().iter().find(|token| token["name"] == "for a script").unwrap()["id"].clone();
     assert_eq!(house.json(&["token", "revoke", id.as_str().unwrap()])["status"], "revoked");
     assert_eq!(reads(&["job", "list"]), Some(4));
 }

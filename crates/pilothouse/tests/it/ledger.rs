@@ -19,8 +19,10 @@ fn a_backup_brings_back_what_was_there() {
     house.start();
     assert_eq!(house.status(&kept), "AwaitingApproval");
     assert_eq!(house.run(&["runs", "get", &lost]).code, 3);
-    let names: Vec<String> =
-        std::fs::read_dir(house.data()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    let names: Vec<String> = std::fs::read_dir(house.data())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
     assert!(names.iter().any(|name| name.starts_with("pilothouse.db.replaced-")), "{names:?}");
     assert!(!names.iter().any(|name| name.starts_with("restore-")), "{names:?}");
 }
