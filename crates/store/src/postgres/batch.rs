@@ -341,7 +341,8 @@ impl Session {
         let refs: Vec<&Commit> = commits.iter().map(AsRef::as_ref).collect();
         let composed = statement::compose(&refs);
         let prepared = self.prepared(composed.text).await?;
-        let rows = self.client.query(&prepared, &composed.parameters.as_sql()).await.map_err(|error| Fault::of(&error))?;
+        let rows =
+            self.client.query(&prepared, &composed.parameters.as_sql()).await.map_err(|error| Fault::of(&error))?;
         let mut applied = vec![false; commits.len()];
         for row in rows {
             if let Some(place) = usize::try_from(row.get::<_, i32>(0)).ok().and_then(|ord| applied.get_mut(ord)) {

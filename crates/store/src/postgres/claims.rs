@@ -22,7 +22,6 @@ use crate::{
     fairness::{Candidate, Leased, choose},
     postgres::{
         PostgresStore, batch,
-        
         fault::{self, Fault},
         leases::NOW,
         parameters::{Parameter, Parameters},

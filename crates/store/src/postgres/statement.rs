@@ -89,7 +89,8 @@ impl<'a> Parts<'a> {
 
     /// The acknowledged tasks that are still leased under the fence.
     fn held(&mut self, commits: &[Numbered<'a>]) {
-        let tasks: Vec<&str> = commits.iter().filter_map(|(_, c)| c.ack.as_ref()).map(|ack| ack.task.as_str()).collect();
+        let tasks: Vec<&str> =
+            commits.iter().filter_map(|(_, c)| c.ack.as_ref()).map(|ack| ack.task.as_str()).collect();
         if tasks.is_empty() {
             return;
         }
@@ -234,7 +235,8 @@ impl<'a> Parts<'a> {
                              body = excluded.body, commit_id = excluded.commit_id, updated_at = excluded.updated_at"
                     ),
                 };
-                self.with.push(format!("children_{name} AS ({} ORDER BY {key} {repeated})", insert_rows(table, &source)));
+                self.with
+                    .push(format!("children_{name} AS ({} ORDER BY {key} {repeated})", insert_rows(table, &source)));
             }
         }
     }

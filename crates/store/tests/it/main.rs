@@ -12,7 +12,6 @@ mod differential;
 mod events;
 mod files;
 mod guards;
-mod lost;
 mod model;
 mod parameters;
 mod queue;
