@@ -28,11 +28,8 @@ fn parse(output: &str) -> Option<f64> {
 
 async fn call(program: &str, arguments: &[&str], timeout: Duration) -> Result<String, String> {
     let path = host::env::var("PATH").unwrap_or_else(|| host::process::DEFAULT_PATH.to_owned());
-    let command = Command::new(program)
-        .args(arguments.iter().copied())
-        .env("PATH", path)
-        .env("LC_ALL", "C")
-        .timeout(timeout);
+    let command =
+        Command::new(program).args(arguments.iter().copied()).env("PATH", path).env("LC_ALL", "C").timeout(timeout);
     let output = run(command).await.map_err(|error| error.to_string())?;
     if !output.status.success() {
         return Err(String::from_utf8_lossy(&output.stderr).trim().to_owned());
@@ -46,7 +43,8 @@ mod tests {
 
     #[test]
     fn the_speed_is_read_from_what_pgbench_prints() {
-        let output = "number of clients: 64\nlatency average = 12.3 ms\ntps = 5201.123456 (without initial connection time)\n";
+        let output =
+            "number of clients: 64\nlatency average = 12.3 ms\ntps = 5201.123456 (without initial connection time)\n";
 
         assert_eq!(parse(output), Some(5201.123_456));
         assert_eq!(parse("pgbench: error"), None);

@@ -10,7 +10,8 @@ use crate::bench::{
     operation,
 };
 
-const DEDUP: &str = "INSERT INTO dedup (scope, key, request_hash, answer, commit_id, at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+const DEDUP: &str =
+    "INSERT INTO dedup (scope, key, request_hash, answer, commit_id, at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
 const RUN: &str = "UPDATE runs SET version = ?3, status = ?4, body = ?5, commit_id = ?6, updated_at = ?7
     WHERE id = ?1 AND version = ?2";
 const EVENT: &str = "INSERT INTO events
@@ -78,9 +79,8 @@ fn apply(conn: &Connection, commit: &Commit, version: i64) -> rusqlite::Result<(
     let (id, now) = (commit.id.as_str(), commit.cause.now.as_micros());
     conn.prepare_cached(DEDUP)?.execute(params![dedup.scope, dedup.key, dedup.request_hash, dedup.answer, id, now])?;
     let (run, message) = (&commit.rows[0], &commit.rows[1]);
-    let changed = conn
-        .prepare_cached(RUN)?
-        .execute(params![subject.id, version, version + 1, run.status, run.body, id, now])?;
+    let changed =
+        conn.prepare_cached(RUN)?.execute(params![subject.id, version, version + 1, run.status, run.body, id, now])?;
     if changed != 1 {
         return Err(rusqlite::Error::StatementChangedRows(changed));
     }

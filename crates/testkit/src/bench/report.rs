@@ -5,10 +5,17 @@ use crate::bench::rows::Row;
 /// How a row came out.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {
-    Measured { value: f64, limit: Option<f64> },
+    Measured {
+        value: f64,
+        limit: Option<f64>,
+    },
     /// What it needs is not here.
-    Missing { reason: String },
-    Failed { reason: String },
+    Missing {
+        reason: String,
+    },
+    Failed {
+        reason: String,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq)]

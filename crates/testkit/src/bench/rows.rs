@@ -24,14 +24,8 @@ pub struct Goal {
 }
 
 impl Row {
-    pub const ALL: [Self; 6] = [
-        Self::Sqlite256,
-        Self::Sqlite1,
-        Self::DrainSqlite,
-        Self::Postgres64,
-        Self::Postgres256,
-        Self::DrainPostgres,
-    ];
+    pub const ALL: [Self; 6] =
+        [Self::Sqlite256, Self::Sqlite1, Self::DrainSqlite, Self::Postgres64, Self::Postgres256, Self::DrainPostgres];
 
     pub fn name(self) -> &'static str {
         match self {

@@ -42,6 +42,7 @@ async fn main() -> ExitCode {
 
 fn usage(argument: &str) -> ExitCode {
     let names: Vec<&str> = Row::ALL.into_iter().map(Row::name).collect();
-    let _ = writeln!(std::io::stderr(), "unknown argument {argument}; rows: {}; flags: --json --quick", names.join(" "));
+    let _ =
+        writeln!(std::io::stderr(), "unknown argument {argument}; rows: {}; flags: --json --quick", names.join(" "));
     ExitCode::from(2)
 }
