@@ -137,12 +137,7 @@ pub struct ActionView {
 
 impl From<&DiffStat> for DiffView {
     fn from(diff: &DiffStat) -> Self {
-        Self {
-            files: diff.files,
-            insertions: diff.insertions,
-            deletions: diff.deletions,
-            lines: diff.lines.clone(),
-        }
+        Self { files: diff.files, insertions: diff.insertions, deletions: diff.deletions, lines: diff.lines.clone() }
     }
 }
 

@@ -118,10 +118,9 @@ impl From<&Run> for RunView {
 
 fn ending(state: &RunState) -> (Option<String>, Option<String>) {
     match state {
-        RunState::Requested
-        | RunState::AwaitingApproval { .. }
-        | RunState::Dispatching { .. }
-        | RunState::Running => (None, None),
+        RunState::Requested | RunState::AwaitingApproval { .. } | RunState::Dispatching { .. } | RunState::Running => {
+            (None, None)
+        }
         RunState::Succeeded { summary, at } | RunState::Failed { summary, at } | RunState::TimedOut { summary, at } => {
             (Some(at.to_string()), Some(summary.clone()))
         }

@@ -90,11 +90,7 @@ pub struct CandidateView {
 
 impl From<&Candidate> for CandidateView {
     fn from(candidate: &Candidate) -> Self {
-        Self {
-            base: candidate.base.clone(),
-            commit: candidate.commit.clone(),
-            diff: DiffView::from(&candidate.diff),
-        }
+        Self { base: candidate.base.clone(), commit: candidate.commit.clone(), diff: DiffView::from(&candidate.diff) }
     }
 }
 
@@ -113,8 +109,9 @@ impl StepView {
             _ => blocked_on.map(reason_of),
         };
         let failure = match (&step.state, blocked_on) {
-            (StepState::Failed { failure, .. }, _)
-            | (_, Some(domain::step::BlockedOn::Failure { failure })) => Some(failure.code.clone()),
+            (StepState::Failed { failure, .. }, _) | (_, Some(domain::step::BlockedOn::Failure { failure })) => {
+                Some(failure.code.clone())
+            }
             _ => None,
         };
         Self {

@@ -168,9 +168,10 @@ impl Read {
         let essence = value.map(|value| value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase());
         match essence.as_deref() {
             Some("application/json") => Ok(()),
-            Some(other) => {
-                Err(Problem::new(codes::WRONG_CONTENT_TYPE, format!("the body is {}, not application/json", typed(other))))
-            }
+            Some(other) => Err(Problem::new(
+                codes::WRONG_CONTENT_TYPE,
+                format!("the body is {}, not application/json", typed(other)),
+            )),
             None => Err(Problem::new(codes::WRONG_CONTENT_TYPE, "the body has no Content-Type")),
         }
     }
@@ -196,7 +197,9 @@ fn idempotency_key(key: &[u8]) -> Result<String, Problem> {
     let is_key = (1..=255).contains(&key.len()) && key.iter().all(|b| (0x20..0x7f).contains(b));
     match std::str::from_utf8(key) {
         Ok(text) if is_key => Ok(text.to_owned()),
-        _ => Err(Problem::new(codes::INVALID_IDEMPOTENCY_KEY, "the Idempotency-Key is empty, too long or not printable")),
+        _ => {
+            Err(Problem::new(codes::INVALID_IDEMPOTENCY_KEY, "the Idempotency-Key is empty, too long or not printable"))
+        }
     }
 }
 

@@ -7,13 +7,7 @@ use api::{
 };
 use axum::{Json, extract::State};
 
-use crate::{
-    app::App,
-    asked::Act,
-    auth::Admin,
-    perform::detached,
-    problem::Problem,
-};
+use crate::{app::App, asked::Act, auth::Admin, perform::detached, problem::Problem};
 
 /// Back the database up
 ///

@@ -89,7 +89,8 @@ mod tests {
 
     #[test]
     fn names_of_loopback_and_configured_ones_are_answered() {
-        for host in ["localhost:8010", "LOCALHOST:8010", "127.0.0.1:8010", "[::1]:8010", "ops.example", "ops.example:9"] {
+        for host in ["localhost:8010", "LOCALHOST:8010", "127.0.0.1:8010", "[::1]:8010", "ops.example", "ops.example:9"]
+        {
             assert_eq!(check("/", &[host]), None, "{host}");
         }
         assert_eq!(check("/", &["pilot.example:443"]), None);
@@ -98,7 +99,8 @@ mod tests {
 
     #[test]
     fn foreign_names_and_ports_are_misdirected() {
-        for host in ["evil.test", "evil.test:8010", "localhost", "localhost:8011", "127.0.0.2:8010", "pilot.example:80"] {
+        for host in ["evil.test", "evil.test:8010", "localhost", "localhost:8011", "127.0.0.2:8010", "pilot.example:80"]
+        {
             assert_eq!(check("/", &[host]), Some(421), "{host}");
         }
         assert_eq!(check("http://evil.test/", &["localhost:8010"]), Some(421));

@@ -10,12 +10,7 @@ use api::{
     attempts::LogView,
     problem::{INVALID_QUERY, LOG_UNAVAILABLE},
 };
-use axum::{
-    Json,
-    extract::State,
-    http::HeaderMap,
-    response::Response,
-};
+use axum::{Json, extract::State, http::HeaderMap, response::Response};
 use domain::attempt::Attempt;
 use host::{
     fs::{Beneath, FsError},
@@ -125,8 +120,7 @@ async fn follow(app: App, attempt: Attempt, spool: Spool, mut offset: u64, feed:
         }
         let moved = piece.next_offset > offset;
         if moved || complete {
-            let view =
-                LogView { text, offset, next_offset: piece.next_offset, total: piece.total, ended: complete };
+            let view = LogView { text, offset, next_offset: piece.next_offset, total: piece.total, ended: complete };
             offset = piece.next_offset;
             feed.send(&offset.to_string(), complete.then_some("end"), &view).await?;
         }
@@ -175,12 +169,7 @@ struct Piece {
 
 impl Spool {
     fn of(app: &App, attempt: &Attempt, stream: Option<&'static str>) -> Self {
-        Self {
-            root: app.attempts_dir.clone(),
-            attempt: attempt.id.to_string(),
-            stream,
-            ended: !attempt.is_running(),
-        }
+        Self { root: app.attempts_dir.clone(), attempt: attempt.id.to_string(), stream, ended: !attempt.is_running() }
     }
 
     async fn read(self, offset: u64, limit: usize) -> Result<Piece, Problem> {

@@ -13,7 +13,11 @@ use axum::{
     http::{HeaderValue, StatusCode},
     response::{IntoResponse, Response},
 };
-use control::{Cause, CommandError, Control, DedupKey, ledger::{Complete, Rendered}, tokens::Session};
+use control::{
+    Cause, CommandError, Control, DedupKey,
+    ledger::{Complete, Rendered},
+    tokens::Session,
+};
 use domain::commit::StoredAnswer;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, value::to_raw_value};
@@ -62,11 +66,7 @@ impl App {
             self.metrics.count_command(view.is_ok());
             return Ok(Json(view?).into_response());
         };
-        let key = DedupKey {
-            scope: format!("http:{}", session.token.id),
-            key,
-            request_hash: once.request_hash,
-        };
+        let key = DedupKey { scope: format!("http:{}", session.token.id), key, request_hash: once.request_hash };
         let flight = self.in_flight.enter(&key)?;
         if let Some(stored) = self.control.store().find_answer(&key.scope, &key.key).await? {
             return replay(&stored, &key);

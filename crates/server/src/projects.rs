@@ -75,9 +75,10 @@ pub(crate) async fn list_projects(
     let limit = plain_limit(query.limit);
     let store = app.control.store();
     let listed = store.list_projects(row_cursor(query.after.as_deref())?, limit).await?;
-    let next = listed.last().filter(|_| listed.len() == limit as usize).map(|last| {
-        RowCursor { ordinal: last.project.id.0, id: last.project.id.to_string() }.to_text()
-    });
+    let next = listed
+        .last()
+        .filter(|_| listed.len() == limit as usize)
+        .map(|last| RowCursor { ordinal: last.project.id.0, id: last.project.id.to_string() }.to_text());
     let mut sight = Sight::of(&reader.0, key, store);
     let mut views = Vec::with_capacity(listed.len());
     for one in &listed {

@@ -147,8 +147,7 @@ fn parse_statuses(text: &str) -> Result<Vec<String>, Problem> {
         .map(|name| match names.iter().find(|known| **known == name.trim()) {
             Some(known) => Ok((*known).to_owned()),
             None => {
-                let detail =
-                    format!("{} is no status of a protocol; there are {}", typed(name), names.join(", "));
+                let detail = format!("{} is no status of a protocol; there are {}", typed(name), names.join(", "));
                 Err(Problem::new(INVALID_QUERY, detail))
             }
         })
@@ -262,8 +261,7 @@ where
     app.perform(session, once, move |control, cause| async move {
         let cause = with_tasks(cause, complete);
         let said = message.clone();
-        let render: Render =
-            Box::new(move |protocol| kept(&ActionView { message: told(protocol, &said), job: None }));
+        let render: Render = Box::new(move |protocol| kept(&ActionView { message: told(protocol, &said), job: None }));
         let changed = command(control, cause, render).await?;
         Ok(ActionView::of(told(&changed.subject, &message), &changed.tasks, now))
     })

@@ -75,7 +75,10 @@ pub(crate) async fn list_queue_jobs(
     let mut filters = Vec::new();
     filters.extend(query.status.map(|status| ("status", status)));
     let next = tasks.last().filter(|_| tasks.len() == limit as usize).map(|task| task.id.to_string());
-    Ok((next_link("/queues/jobs", &filters, limit, next.as_deref()), Json(tasks.iter().map(QueueJobView::from).collect())))
+    Ok((
+        next_link("/queues/jobs", &filters, limit, next.as_deref()),
+        Json(tasks.iter().map(QueueJobView::from).collect()),
+    ))
 }
 
 /// The Link header of a plain list; it names the next page when there may be one.

@@ -10,8 +10,8 @@ use utoipa::{
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
-    app::App, attempts, backup, docs, edge, events, gates, health, inbound, jobs, logs, metrics, projects,
-    protocols, queue, runs, steps, tokens,
+    app::App, attempts, backup, docs, edge, events, gates, health, inbound, jobs, logs, metrics, projects, protocols,
+    queue, runs, steps, tokens,
 };
 
 #[derive(OpenApi)]

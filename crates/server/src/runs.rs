@@ -8,11 +8,7 @@ use api::{
     runs::{NewRunBody, ParamValue, RunView},
     timeline::{InheritedRun, InheritedRunEvent, RunTimeline},
 };
-use axum::{
-    Json,
-    extract::State,
-    response::Response,
-};
+use axum::{Json, extract::State, response::Response};
 use control::runs::RequestRun;
 use domain::{
     ids::RunId,

@@ -59,11 +59,7 @@ impl Server {
         let address = listener.local_addr().map_err(failed)?;
         let stopping = CancellationToken::new();
         let app = App::new(control, &config, stopping.clone());
-        let edge = Edge {
-            router: routes::router(&app),
-            rule: HostRule::new(address, &config.allowed_hosts),
-            app,
-        };
+        let edge = Edge { router: routes::router(&app), rule: HostRule::new(address, &config.allowed_hosts), app };
         let door = Door::new(config.limits);
         let accepting = host::task::spawn("http listener", door.serve(listener, edge, stopping.clone()));
         Ok(Self { address, stopping, accepting })
@@ -132,8 +128,7 @@ impl Door {
             };
             match self.enter(peer.ip()) {
                 Some(place) => {
-                    let served =
-                        serve_connection(stream, peer, Arc::clone(&edge), &self.limits, graceful.watcher());
+                    let served = serve_connection(stream, peer, Arc::clone(&edge), &self.limits, graceful.watcher());
                     let cut_off = cut_off.clone();
                     host::task::spawn("http connection", async move {
                         tokio::select! {

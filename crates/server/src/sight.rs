@@ -13,12 +13,7 @@ use domain::{
     project::Project,
     token::Scope,
 };
-use store::{
-    Store, StoredEvent,
-    projects::ListedProject,
-    protocols::ListedProtocol,
-    steps::ListedStep,
-};
+use store::{Store, StoredEvent, projects::ListedProject, protocols::ListedProtocol, steps::ListedStep};
 
 use crate::{asked::Id, problem::Problem};
 

@@ -85,9 +85,10 @@ pub(crate) async fn list_steps(
     let protocol = Sight::of(&reader.0, key, store).protocol(&id).await?.protocol.id;
     let limit = plain_limit(query.limit);
     let listed = store.list_steps(protocol.0, row_cursor(query.after.as_deref())?, limit).await?;
-    let next = listed.last().filter(|_| listed.len() == limit as usize).map(|last| {
-        RowCursor { ordinal: i64::from(last.step.index), id: last.step.id.to_string() }.to_text()
-    });
+    let next = listed
+        .last()
+        .filter(|_| listed.len() == limit as usize)
+        .map(|last| RowCursor { ordinal: i64::from(last.step.index), id: last.step.id.to_string() }.to_text());
     let link = next_link(&format!("/protocols/{protocol}/steps"), &[], limit, next.as_deref());
     Ok((link, Json(listed.iter().map(view_of_row).collect())))
 }

@@ -40,8 +40,11 @@ fn concrete(path: &str) -> String {
 
 #[test]
 fn only_health_needs_no_token() {
-    let open: Vec<String> =
-        operations().into_iter().filter(|operation| operation.scope.is_none()).map(|operation| operation.path).collect();
+    let open: Vec<String> = operations()
+        .into_iter()
+        .filter(|operation| operation.scope.is_none())
+        .map(|operation| operation.path)
+        .collect();
 
     assert_eq!(open, ["/health"]);
 }

@@ -142,10 +142,8 @@ pub(crate) struct Call {
 impl Call {
     fn new(app: &TestApp, method: &str, path: &str) -> Self {
         let address = app.host();
-        let headers = vec![
-            ("host".to_owned(), address.clone()),
-            ("authorization".to_owned(), format!("Bearer {}", app.admin)),
-        ];
+        let headers =
+            vec![("host".to_owned(), address.clone()), ("authorization".to_owned(), format!("Bearer {}", app.admin))];
         Self { address, method: method.to_owned(), path: path.to_owned(), headers, body: Vec::new() }
     }
 

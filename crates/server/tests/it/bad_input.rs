@@ -68,7 +68,9 @@ async fn other_types_of_body_are_refused() {
     let app = TestApp::start().await;
     let body = json!({"job": "demo"});
 
-    for kind in ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "application/jsonx"] {
+    for kind in
+        ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "application/jsonx"]
+    {
         let call = app.post("/runs", &body).without("content-type").header("content-type", kind);
         let answer = call.send().await;
         answer.assert_problem(kind);
@@ -84,8 +86,22 @@ async fn unknown_ids_are_not_found_whatever_they_look_like() {
     let app = TestApp::start().await;
     let before = app.count_events().await;
     let ids = [
-        "999999", "0", "-1", "9223372036854775808", "7Q4K2MA", "nothing", "--upload-pack=x", "..%2F..", "%2e%2e", "%00",
-        "%E2%80%AEx", "%FF", "a%20b", "%27%20or%201=1", "run:1", "J-7Q4K2MA",
+        "999999",
+        "0",
+        "-1",
+        "9223372036854775808",
+        "7Q4K2MA",
+        "nothing",
+        "--upload-pack=x",
+        "..%2F..",
+        "%2e%2e",
+        "%00",
+        "%E2%80%AEx",
+        "%FF",
+        "a%20b",
+        "%27%20or%201=1",
+        "run:1",
+        "J-7Q4K2MA",
     ];
 
     for id in ids {

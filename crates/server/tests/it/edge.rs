@@ -74,7 +74,11 @@ async fn foreign_hosts_are_misdirected_before_anything_else() {
     }
     let twice = app.get("/health").header("host", &app.host());
     twice.refused(StatusCode::BAD_REQUEST, "bad_host").await;
-    let absolute = raw(&app, &format!("GET http://evil.test/health HTTP/1.1\r\nHost: localhost:{port}\r\nConnection: close\r\n\r\n")).await;
+    let absolute = raw(
+        &app,
+        &format!("GET http://evil.test/health HTTP/1.1\r\nHost: localhost:{port}\r\nConnection: close\r\n\r\n"),
+    )
+    .await;
     assert!(absolute.starts_with("HTTP/1.1 421"), "{absolute}");
     let none = raw(&app, "GET /health HTTP/1.0\r\n\r\n").await;
     assert!(none.starts_with("HTTP/1.0 400") || none.starts_with("HTTP/1.1 400"), "{none}");
@@ -172,7 +176,10 @@ async fn health_is_open_and_metrics_count_routes_not_paths() {
     app.get("/no/such/route").send().await;
     let metrics = app.get("/metrics").send().await.text();
 
-    assert!(metrics.contains("pilothouse_http_requests_total{method=\"GET\",path=\"/runs/{id}\",status=\"404\"} 2"), "{metrics}");
+    assert!(
+        metrics.contains("pilothouse_http_requests_total{method=\"GET\",path=\"/runs/{id}\",status=\"404\"} 2"),
+        "{metrics}"
+    );
     assert!(metrics.contains("path=\"unmatched\",status=\"404\"} 1"), "{metrics}");
     assert!(metrics.contains("pilothouse_queue_tasks{state=\"ready\"} 0"), "{metrics}");
     assert!(!metrics.contains("7Q4K2M") && !metrics.contains("such"), "{metrics}");

@@ -89,7 +89,8 @@ async fn without_a_subject_it_is_the_inherited_array_newest_first() {
 #[tokio::test]
 async fn no_event_tells_a_secret() {
     let app = TestApp::start().await;
-    let project = json!({"name": "p", "git_url": "https://u:hunter2@h/x", "secrets": {"api_token": "0123456789abcdef"}});
+    let project =
+        json!({"name": "p", "git_url": "https://u:hunter2@h/x", "secrets": {"api_token": "0123456789abcdef"}});
     let created = app.post("/projects", &project).send().await;
     assert_eq!(created.status, 200, "{}", created.text());
 
@@ -123,7 +124,10 @@ async fn a_stream_shows_what_was_and_what_comes_and_resumes_behind_the_last_even
     let mut latest = Reader::open(app.get("/events/stream?after=latest")).await;
     app.post("/runs", &json!({"job": "demo"})).send().await;
     assert_eq!(latest.kinds(2).await, ["RunCreated", "ApprovalRequested"]);
-    app.get("/events/stream").header("last-event-id", "nonsense").refused(StatusCode::UNPROCESSABLE_ENTITY, "invalid_cursor").await;
+    app.get("/events/stream")
+        .header("last-event-id", "nonsense")
+        .refused(StatusCode::UNPROCESSABLE_ENTITY, "invalid_cursor")
+        .await;
 }
 
 #[tokio::test]
@@ -150,8 +154,7 @@ async fn streams_are_limited_beat_and_end_with_the_server() {
 
 #[tokio::test]
 async fn a_stream_ends_when_its_token_does() {
-    let app =
-        TestApp::start_with(|config| config.limits.stream_heartbeat = Duration::from_millis(20)).await;
+    let app = TestApp::start_with(|config| config.limits.stream_heartbeat = Duration::from_millis(20)).await;
     let token = app.token(&[domain::token::Scope::Read]).await;
     let mut body = app.get("/events/stream").token(&token).open().await.into_body();
     assert!(body.frame().await.is_some());

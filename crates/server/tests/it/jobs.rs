@@ -38,9 +38,7 @@ async fn a_run_is_asked_for_approved_and_shown_in_the_inherited_words() {
     let shown = app.get(&format!("/runs/{}", run.to_lowercase())).send().await.json();
 
     let at = "2025-12-27T12:00:00.0000000+00:00";
-    let event = |kind: &str, actor: &str, payload: Value| {
-        json!({"runId": run, "type": kind, "at": at, "actor": actor, "payload": payload})
-    };
+    let event = |kind: &str, actor: &str, payload: Value| json!({"runId": run, "type": kind, "at": at, "actor": actor, "payload": payload});
     assert_eq!(
         shown,
         json!({

@@ -33,8 +33,7 @@ fn worker() -> Cause {
 }
 
 async fn finish(app: &TestApp, id: &RunId, attempt: &Attempt) {
-    let result =
-        Finished { ending: Ending::Succeeded, summary: "done".to_owned(), exit_code: Some(0), usage: None };
+    let result = Finished { ending: Ending::Succeeded, summary: "done".to_owned(), exit_code: Some(0), usage: None };
     app.control.finish_run(id, attempt, result, &worker()).await.unwrap();
 }
 

@@ -118,7 +118,8 @@ async fn actions_answer_with_their_job_and_refusals_name_the_state() {
     let shown = app.get("/protocols/1").send().await.json();
     assert_eq!(shown["status"], "cancelled");
     let events = app.get("/protocols/1/events").send().await.json();
-    let kinds: Vec<&str> = events.as_array().unwrap().iter().map(|event| event["event_type"].as_str().unwrap()).collect();
+    let kinds: Vec<&str> =
+        events.as_array().unwrap().iter().map(|event| event["event_type"].as_str().unwrap()).collect();
     assert!(kinds.contains(&"planning_enqueued") && kinds.contains(&"cancelled"), "{kinds:?}");
     assert!(events.as_array().unwrap().iter().all(|event| event["protocol_name"] == "0001-first"));
 }
@@ -134,7 +135,10 @@ async fn steps_are_added_listed_and_shown() {
 
     assert_eq!(created.status, 200, "{}", created.text());
     let step = created.json();
-    assert_eq!((&step["step_type"], &step["status"], &step["retries"]), (&json!("setup"), &json!("pending"), &json!(0)));
+    assert_eq!(
+        (&step["step_type"], &step["status"], &step["retries"]),
+        (&json!("setup"), &json!("pending"), &json!(0))
+    );
     let path = format!("/steps/{}", step["id"]);
     assert_eq!(app.get(&path).send().await.json(), step);
     assert_eq!(app.get("/protocols/1/steps").send().await.json(), json!([step]));
@@ -156,9 +160,16 @@ async fn a_projects_own_token_is_asked_of_everybody_but_admins() {
     protocol(&app, "0001-first").await;
     let token = app.token(&[Scope::Read, Scope::ProtocolsWrite]).await;
 
-    for path in ["/projects/1", "/projects/1/protocols", "/protocols/1", "/protocols/1/spec", "/protocols/1/steps",
-        "/protocols/1/events", "/events?project_id=1", "/events?subject=protocol:1"]
-    {
+    for path in [
+        "/projects/1",
+        "/projects/1/protocols",
+        "/protocols/1",
+        "/protocols/1/spec",
+        "/protocols/1/steps",
+        "/protocols/1/events",
+        "/events?project_id=1",
+        "/events?subject=protocol:1",
+    ] {
         let call = || app.get(path).token(&token);
         call().refused(StatusCode::UNAUTHORIZED, "project_access_denied").await;
         call().header("x-project-token", "wrong").refused(StatusCode::UNAUTHORIZED, "project_access_denied").await;

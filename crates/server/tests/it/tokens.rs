@@ -9,7 +9,8 @@ use crate::app::TestApp;
 async fn a_token_works_until_it_is_revoked() {
     let app = TestApp::start().await;
 
-    let made = app.post("/tokens", &json!({"name": "ci", "scopes": ["read"], "expires_in_days": 1})).send().await.json();
+    let made =
+        app.post("/tokens", &json!({"name": "ci", "scopes": ["read"], "expires_in_days": 1})).send().await.json();
     let secret = made["secret"].as_str().unwrap().to_owned();
     assert_eq!(app.get("/jobs").token(&secret).send().await.status, 200);
     let listed = app.get("/tokens").send().await;
