@@ -7,6 +7,8 @@ use tokio_postgres::{Client, NoTls};
 /// Where tests and benchmarks find their server.
 pub const URL: &str = "PILOTHOUSE_TEST_POSTGRES_URL";
 
+const DROP_TRIES: u32 = 50;
+
 /// A database that exists until [`Database::drop_now`].
 #[derive(Debug)]
 pub struct Database {
@@ -37,7 +39,16 @@ impl Database {
 
     /// Drops the database with whoever is still connected to it.
     pub async fn drop_now(self) -> Result<(), tokio_postgres::Error> {
-        connect(&self.server).await?.batch_execute(&format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name)).await
+        let client = connect(&self.server).await?;
+        let drop = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name);
+        // A plain role may not end the server's own vacuum, which is gone in a moment.
+        for _ in 0..DROP_TRIES {
+            if client.batch_execute(&drop).await.is_ok() {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        client.batch_execute(&drop).await
     }
 }
 

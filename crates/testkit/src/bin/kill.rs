@@ -10,8 +10,8 @@ use testkit::kill::{drill, options::Options, run};
 async fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let outcome = match arguments.split_first() {
-        Some((first, rest)) if first == "drill" => drill::main(rest).await,
-        _ => harness(arguments).await,
+        Some((first, rest)) if first == "drill" => Box::pin(drill::main(rest)).await,
+        _ => Box::pin(harness(arguments)).await,
     };
     outcome.unwrap_or_else(|error| {
         tell(&format!("kill: {error:#}"));

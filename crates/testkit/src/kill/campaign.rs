@@ -39,6 +39,8 @@ pub struct Report {
     pub repeated: u64,
     pub runs: u64,
     pub executions: u64,
+    pub adopted: u64,
+    pub interrupted: u64,
     pub checks: u64,
     pub longest_start: Duration,
     pub took: Duration,
@@ -67,6 +69,8 @@ pub async fn run(plan: &Plan, place: &Place, random: &Random, tell: &dyn Fn(&str
     report.acknowledged = customers.load.journal().acknowledged.len() as u64;
     report.repeated = customers.load.journal().repeated;
     report.runs = ledger.runs().len() as u64;
+    report.adopted = ledger.count("ExecutionAdopted");
+    report.interrupted = ledger.count("ExecutionInterrupted");
     report.executions = Marks::read(&place.marks())?.executions();
     Ok(report)
 }
@@ -87,14 +91,14 @@ impl Campaign<'_> {
     async fn whole(&mut self, tell: &dyn Fn(&str)) -> Result<()> {
         for cycle in 1..=self.plan.cycles {
             self.report.cycle = cycle;
-            if let Err(violation) = self.cycle(cycle, tell).await? {
+            if let Err(violation) = Box::pin(self.cycle(cycle, tell)).await? {
                 self.report.violations.push(violation);
             }
             if !self.report.violations.is_empty() {
                 return Ok(());
             }
         }
-        if let Err(violation) = self.end().await? {
+        if let Err(violation) = Box::pin(self.end()).await? {
             self.report.violations.push(violation);
         }
         Ok(())
@@ -105,6 +109,8 @@ impl Campaign<'_> {
         let while_starting = self.random.chance(15);
         let pause = match while_starting {
             true => self.random.millis(0, 60),
+            // Long enough for leases to be taken over.
+            false if !self.plan.program.drains() => self.random.millis(100, 500),
             false if self.random.chance(50) => self.random.millis(20, 120),
             false => self.random.millis(120, 400),
         };
@@ -187,14 +193,14 @@ impl Campaign<'_> {
             return Ok(Vec::new());
         }
         self.place.settle().await?;
-        let Some(store) = self.place.ledger().await? else { return Ok(Vec::new()) };
+        let Some(store) = Box::pin(self.place.ledger()).await? else { return Ok(Vec::new()) };
         self.report.checks += 1;
         let journal = self.journal();
         let (marks, dir) = (self.place.marks(), self.place.dir.clone());
         let witness = Witness { store: &store, journal: &journal, marks: &marks, dir: &dir };
         let found = match whole {
-            true => self.ledger.check_whole(&witness).await,
-            false => self.ledger.check(&witness).await,
+            true => Box::pin(self.ledger.check_whole(&witness)).await,
+            false => Box::pin(self.ledger.check(&witness)).await,
         };
         store.close().await;
         found

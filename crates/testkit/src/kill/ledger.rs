@@ -56,6 +56,11 @@ pub struct Witness<'a> {
 }
 
 impl Ledger {
+    /// How many events of this kind there are.
+    pub fn count(&self, kind: &str) -> u64 {
+        self.events.values().flatten().filter(|event| event.kind == kind).count() as u64
+    }
+
     pub fn runs(&self) -> &BTreeMap<String, Run> {
         &self.runs
     }

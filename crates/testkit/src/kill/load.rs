@@ -154,7 +154,13 @@ impl Load {
         };
         let job = job.unwrap_or(&JOBS[0]);
         let job = if job.key == "pair" && random.chance(60) { &JOBS[2] } else { job };
-        let pause = format!("0.{:03}", if random.chance(40) { 0 } else { random.below(300) });
+        // Some live through several deaths of their worker.
+        let pause = match random.below(100) {
+            0..40 if !self.simple => 0,
+            0..92 => random.below(300),
+            _ => 500 + random.below(500),
+        };
+        let pause = format!("0.{pause:03}");
         let code = if random.chance(10) { 3 } else { 0 };
         if !self.simple && random.chance(20) {
             let params = json!({"tag": key, "pause": pause, "code": code});

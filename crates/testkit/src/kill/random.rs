@@ -14,11 +14,11 @@ impl Random {
     #[must_use]
     pub fn fork(&self, salt: u64) -> Self {
         let mut fork = Self(self.0 ^ salt.wrapping_mul(0xd6e8_feb8_6659_fd93));
-        fork.next();
+        fork.draw();
         fork
     }
 
-    pub fn next(&mut self) -> u64 {
+    pub fn draw(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -28,7 +28,7 @@ impl Random {
 
     /// A number below `n`.
     pub fn below(&mut self, n: u64) -> u64 {
-        self.next() % n.max(1)
+        self.draw() % n.max(1)
     }
 
     pub fn chance(&mut self, percent: u64) -> bool {

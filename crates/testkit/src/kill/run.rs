@@ -20,8 +20,9 @@ use crate::database::URL;
 
 /// Cycles on one ledger; then another begins, so that the first start of a ledger is killed as well.
 const CAMPAIGN: u32 = 50;
-/// A control ends at the first violation.
-const CONTROL_CYCLES: u32 = 20;
+const SOUND_CYCLES: u32 = 12;
+/// A fault shows at once as a rule; a control ends there.
+const FAULT_CYCLES: u32 = 40;
 const CUSTOMERS: u64 = 6;
 /// Violations that are printed.
 const SHOWN: usize = 8;
@@ -161,7 +162,7 @@ impl Run<'_> {
                 name: format!("{}-{name}", backend.name()),
                 program: Program::Drill(exe.clone(), fault),
                 split: false,
-                cycles: CONTROL_CYCLES,
+                cycles: if fault.is_some() { FAULT_CYCLES } else { SOUND_CYCLES },
                 customers: CUSTOMERS,
             };
             let report = self.campaign(&plan, backend).await?;
@@ -208,7 +209,7 @@ impl Run<'_> {
                 (self.tell)(line);
             }
         };
-        let report = campaign::run(plan, &place, &random, &tell).await.with_context(|| {
+        let report = Box::pin(campaign::run(plan, &place, &random, &tell)).await.with_context(|| {
             format!(
                 "campaign {} could not be carried out (SEED={}, {})",
                 plan.name,
@@ -256,6 +257,8 @@ impl Report {
         self.repeated += other.repeated;
         self.runs += other.runs;
         self.executions += other.executions;
+        self.adopted += other.adopted;
+        self.interrupted += other.interrupted;
         self.checks += other.checks;
         self.longest_start = self.longest_start.max(other.longest_start);
         self.took += other.took;
@@ -267,14 +270,16 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} kills ({} while starting), {} commands acknowledged ({} repeated), {} runs, {} executions, {} checks, \
-             longest start {} ms, {:.1} s ({:.2} s a cycle)",
+            "{} kills ({} while starting), {} commands acknowledged ({} repeated), {} runs, {} executions \
+             ({} adopted, {} interrupted), {} checks, longest start {} ms, {:.1} s ({:.2} s a cycle)",
             self.kills,
             self.kills_while_starting,
             self.acknowledged,
             self.repeated,
             self.runs,
             self.executions,
+            self.adopted,
+            self.interrupted,
             self.checks,
             self.longest_start.as_millis(),
             self.took.as_secs_f64(),
