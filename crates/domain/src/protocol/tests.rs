@@ -204,6 +204,17 @@ fn check_transition(before: &Protocol, event: &ProtocolEvent, after: &Protocol) 
     }
 }
 
+/// What is read back from the ledger is what was written to it.
+fn check_written(told: &Told) {
+    let written: Vec<String> = told.events.iter().map(|event| serde_json::to_string(event).unwrap()).collect();
+    let read: Vec<ProtocolEvent> = written.iter().map(|text| serde_json::from_str(text).unwrap()).collect();
+    assert_eq!(read, told.events);
+    for step in &told.protocol.steps {
+        let text = serde_json::to_string(step).unwrap();
+        assert_eq!(serde_json::from_str::<Step>(&text).unwrap(), *step);
+    }
+}
+
 fn check_invariants(told: &Told) {
     let protocol = &told.protocol;
     assert_eq!(fold::<Protocol>(&told.events).as_ref(), Some(protocol), "fold(events) = state");
@@ -431,7 +442,7 @@ fn a_gate_stands_before_its_step_and_a_yes_lets_it_start() {
     assert_eq!((told.status(), told.step_status(2)), ("blocked", "blocked"));
     assert_eq!(Some(gate.digest.clone()), told.protocol.step_digest(&told.protocol.steps[1]));
     let around = told.tell(&ProtocolCommand::RunNextStep { gate: GateId::from("G") }).unwrap_err();
-    assert_eq!(around, ProtocolError::WaitsForGate { step: StepId(2), gate: gate.id.clone() });
+    assert_eq!(around, ProtocolError::WaitsForGate { step: StepId(2), gate: gate.id });
 
     told.answer(Verdict::Approve { note: None }).unwrap();
 
@@ -728,7 +739,7 @@ fn any_command(told: &mut Told, pick: u8, detail: u8) -> ProtocolCommand {
     let gate = told.gate_id();
     let latest = told.protocol.step(step).and_then(|step| step.attempt.clone()).or(told.protocol.attempt.clone());
     // Now and then an attempt that is long over reports once more.
-    let fence = if detail % 7 == 0 { Fence(1) } else { latest.map_or(Fence(0), |attempt| attempt.fence) };
+    let fence = if detail.is_multiple_of(7) { Fence(1) } else { latest.map_or(Fence(0), |attempt| attempt.fence) };
     let base = told.protocol.branch.tip.clone().unwrap_or_else(|| oid(99));
     let fresh = oid(i64::from(pick) * 1000 + told.fence);
     let new = match integration(&told.protocol, step.0) {
@@ -754,7 +765,7 @@ fn any_command(told: &mut Told, pick: u8, detail: u8) -> ProtocolCommand {
             let plan = Box::new(plan_from(first, specs));
             ProtocolCommand::PlanReady { fence, plan }
         }
-        4 if detail % 3 == 0 => {
+        4 if detail.is_multiple_of(3) => {
             ProtocolCommand::PlanFailed { fence, failure: Failure::new("x", "y"), end: ended(Ending::Failed) }
         }
         4 => ProtocolCommand::PlanInterrupted { fence, why },
@@ -767,7 +778,7 @@ fn any_command(told: &mut Told, pick: u8, detail: u8) -> ProtocolCommand {
             ProtocolCommand::StepExecuted { step, fence, result }
         }
         15 => {
-            let ending = if detail % 2 == 0 { Ending::Failed } else { Ending::TimedOut };
+            let ending = if detail.is_multiple_of(2) { Ending::Failed } else { Ending::TimedOut };
             let result = Box::new(Executed { end: ended(ending), failure: None, candidate: None });
             ProtocolCommand::StepExecuted { step, fence, result }
         }
@@ -781,26 +792,28 @@ fn any_command(told: &mut Told, pick: u8, detail: u8) -> ProtocolCommand {
         }
         23 => ProtocolCommand::ApproveStep { step, by: alice(), account: "alice".to_owned(), reason: None, gate },
         24 => ProtocolCommand::AnswerGate { gate: None, answer: answer(Verdict::Approve { note: None }), next: gate },
-        25 if detail % 3 == 0 => {
+        25 if detail.is_multiple_of(3) => {
             ProtocolCommand::AnswerGate { gate: None, answer: answer(Verdict::Deny { reason: None }), next: gate }
         }
         25 => {
             let open = told.protocol.open_gate().map_or(gate, |gate| gate.id.clone());
-            told.now = if detail % 2 == 0 { told.now.after(DAY) } else { told.now };
+            told.now = if detail.is_multiple_of(2) { told.now.after(DAY) } else { told.now };
             ProtocolCommand::ExpireGate { gate: open }
         }
-        26 if detail % 12 == 0 => ProtocolCommand::Cancel { by: worker },
+        26 if detail.is_multiple_of(12) => ProtocolCommand::Cancel { by: worker },
         26 => ProtocolCommand::Pause { by: worker },
         27 => ProtocolCommand::Resume { gate },
-        28 if detail / 4 % 4 == 0 => ProtocolCommand::BranchMoved { step: Some(step), new, found: Some(fresh) },
+        28 if (detail / 4).is_multiple_of(4) => {
+            ProtocolCommand::BranchMoved { step: Some(step), new, found: Some(fresh) }
+        }
         28 if detail / 4 % 4 == 1 => {
             ProtocolCommand::BranchAdvanced { step: None, new: plan_commit, diff: DiffStat::default(), gate }
         }
         28 => ProtocolCommand::BranchAdvanced { step: Some(step), new, diff: DiffStat::default(), gate },
-        _ if detail / 4 % 3 == 0 => {
+        _ if (detail / 4).is_multiple_of(3) => {
             let kinds = [TaskKind::PlanProtocol, TaskKind::ExecuteStep, TaskKind::RunQuality, TaskKind::AdvanceBranch];
             let kind = kinds[usize::from(detail / 32 % 4)];
-            ProtocolCommand::TaskDead { kind, step: (detail / 16 % 4 != 0).then_some(step), why }
+            ProtocolCommand::TaskDead { kind, step: (!(detail / 16).is_multiple_of(4)).then_some(step), why }
         }
         _ => ProtocolCommand::AdoptStep { step, old: fence, fence: told.begin().fence, worker },
     }
@@ -921,6 +934,7 @@ proptest! {
             }
             check_invariants(&told);
         }
+        check_written(&told);
     }
 
     #[test]

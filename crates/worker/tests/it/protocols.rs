@@ -27,7 +27,13 @@ use super::{PATIENCE, TestApp, exe};
 const TEST: &str = "#!/bin/sh\ntest \"$(cat answer.txt)\" = 42 && echo fine\n";
 
 fn owner() -> Person {
-    Person { id: PersonId::from("p-owner"), name: "owner".into(), kind: PersonKind::Human, active: true, accounts: vec![] }
+    Person {
+        id: PersonId::from("p-owner"),
+        name: "owner".into(),
+        kind: PersonKind::Human,
+        active: true,
+        accounts: vec![],
+    }
 }
 
 fn by_owner() -> Cause {
@@ -56,7 +62,8 @@ impl Repository {
     }
 
     async fn git(&self, args: &[&str]) -> String {
-        let program = process::find_program("git".as_ref(), Some("/usr/local/bin:/usr/bin:/bin".as_ref()), None).unwrap();
+        let program =
+            process::find_program("git".as_ref(), Some("/usr/local/bin:/usr/bin:/bin".as_ref()), None).unwrap();
         let command = Command::new(program)
             .args(["-c", "user.name=Ada", "-c", "user.email=ada@example.org"])
             .args(args.iter().copied())
