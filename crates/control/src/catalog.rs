@@ -18,8 +18,11 @@ use crate::{Cause, Changed, Control, error::CommandError, ledger::Rendered};
 /// The catalog that was parsed last; parsing again is only needed when the ledger has another digest.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct CatalogCache {
-    parsed: Arc<RwLock<Option<(String, Arc<Catalog>)>>>,
+    parsed: Arc<RwLock<Option<Parsed>>>,
 }
+
+/// A catalog and the digest it was parsed from.
+type Parsed = (String, Arc<Catalog>);
 
 impl Control {
     /// The catalog in force; empty when none was loaded.

@@ -42,7 +42,7 @@ impl Control {
                         };
                         let holder = person.id.to_string();
                         let unique = |key: String| Guard::Unique { key, holder: holder.clone() };
-                        let decision = Decision::of([PersonEvent::Created { person: person.clone() }]);
+                        let decision = Decision::of([PersonEvent::Created { person }]);
                         let decision = decision.guarded(unique(format!("person:{name}")));
                         let decision = accounts
                             .iter()

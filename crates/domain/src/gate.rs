@@ -84,14 +84,31 @@ pub enum Approvers {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(tag = "status", rename_all = "snake_case")]
 pub enum GateState {
-    Open { approvals: Vec<Approval> },
-    Approved { approvals: Vec<Approval>, at: Timestamp },
-    Denied { approvals: Vec<Approval>, by: PersonId, account: String, reason: Option<String>, at: Timestamp },
-    Expired { at: Timestamp },
+    Open {
+        approvals: Vec<Approval>,
+    },
+    Approved {
+        approvals: Vec<Approval>,
+        at: Timestamp,
+    },
+    Denied {
+        approvals: Vec<Approval>,
+        by: PersonId,
+        account: String,
+        reason: Option<String>,
+        at: Timestamp,
+    },
+    Expired {
+        at: Timestamp,
+    },
     /// What was asked changed; another gate asks for the new digest.
-    Superseded { at: Timestamp },
+    Superseded {
+        at: Timestamp,
+    },
     /// The owner no longer needs an answer.
-    Withdrawn { at: Timestamp },
+    Withdrawn {
+        at: Timestamp,
+    },
 }
 
 /// One person's yes.
@@ -183,9 +200,9 @@ impl Gate {
     /// Who approved so far.
     pub fn approvals(&self) -> &[Approval] {
         match &self.state {
-            GateState::Open { approvals } | GateState::Approved { approvals, .. } | GateState::Denied { approvals, .. } => {
-                approvals
-            }
+            GateState::Open { approvals }
+            | GateState::Approved { approvals, .. }
+            | GateState::Denied { approvals, .. } => approvals,
             GateState::Expired { .. } | GateState::Superseded { .. } | GateState::Withdrawn { .. } => &[],
         }
     }

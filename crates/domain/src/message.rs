@@ -36,11 +36,21 @@ pub struct Message {
 pub enum MessageState {
     Queued,
     /// Handed to the channel under this fence; the outcome is not known yet.
-    Sending { fence: i64, tries: u16 },
-    Sent { vendor_ref: Option<String>, repeated: bool },
+    Sending {
+        fence: i64,
+        tries: u16,
+    },
+    Sent {
+        vendor_ref: Option<String>,
+        repeated: bool,
+    },
     /// May have arrived, and the channel cannot tell; not sent again.
-    Unknown { reason: String },
-    Failed { reason: String },
+    Unknown {
+        reason: String,
+    },
+    Failed {
+        reason: String,
+    },
 }
 
 impl MessageState {

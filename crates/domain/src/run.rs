@@ -111,24 +111,53 @@ pub enum RunCommand {
         answer: Answer,
     },
     /// The deadline of a gate passed.
-    ExpireGate { gate: GateId },
+    ExpireGate {
+        gate: GateId,
+    },
     /// The catalog changed while the run waited: `job` is what the same request means now, `None` when it means
     /// nothing any more. `gate` is the id for a new gate.
-    Rebind { job: Option<Box<BoundJob>>, gate: GateId },
+    Rebind {
+        job: Option<Box<BoundJob>>,
+        gate: GateId,
+    },
     /// A worker begins. `now_digest` is the digest of what the request means in the catalog at this moment.
-    Start { begin: Begin, now_digest: Option<String> },
+    Start {
+        begin: Begin,
+        now_digest: Option<String>,
+    },
     /// A worker took the attempt over, under a new fence.
-    Adopt { old: Fence, fence: Fence, worker: String },
+    Adopt {
+        old: Fence,
+        fence: Fence,
+        worker: String,
+    },
     /// The attempt under this fence ended. `gate` is the id for a gate, should its end have to be asked about.
-    Finish { fence: Fence, worker: String, result: Finished, gate: GateId },
+    Finish {
+        fence: Fence,
+        worker: String,
+        result: Finished,
+        gate: GateId,
+    },
     /// The attempt's processes are gone and nobody knows how far they got; `began` is false when it is certain that none
     /// ever started. `gate` is the id for a gate that asks.
-    Interrupt { worker: String, began: bool, gate: GateId },
+    Interrupt {
+        worker: String,
+        began: bool,
+        gate: GateId,
+    },
     /// The task was given up by the queue.
-    GiveUp { worker: String, why: String },
-    Cancel { account: String },
+    GiveUp {
+        worker: String,
+        why: String,
+    },
+    Cancel {
+        account: String,
+    },
     /// Try a failed run again, as a new attempt of the same command.
-    Retry { account: String, gate: GateId },
+    Retry {
+        account: String,
+        gate: GateId,
+    },
 }
 
 /// The begin of an attempt.

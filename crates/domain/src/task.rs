@@ -72,7 +72,9 @@ impl TaskKind {
     pub fn lane(self) -> Lane {
         match self {
             Self::RunJob | Self::PlanProtocol | Self::ExecuteStep | Self::RunQuality => Lane::Engine,
-            Self::ExpireGate | Self::DeliverMessage | Self::ProjectSetup | Self::AdvanceBranch | Self::Noop => Lane::Fast,
+            Self::ExpireGate | Self::DeliverMessage | Self::ProjectSetup | Self::AdvanceBranch | Self::Noop => {
+                Lane::Fast
+            }
         }
     }
 
@@ -394,8 +396,13 @@ impl Task {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum TaskFailure {
     /// Worth another try, not before this span has passed; `None` leaves the span to [`backoff`].
-    Retry { after: Option<Duration>, error: String },
-    GiveUp { error: String },
+    Retry {
+        after: Option<Duration>,
+        error: String,
+    },
+    GiveUp {
+        error: String,
+    },
 }
 
 impl TaskFailure {

@@ -16,8 +16,7 @@ use crate::{
 
 impl Stored for Run {
     fn rows(&self, before: Option<&Self>) -> Vec<Row> {
-        let head =
-            row(Table::Runs, self.id(), self.state.name(), self.created_at.as_micros(), encode(self));
+        let head = row(Table::Runs, self.id(), self.state.name(), self.created_at.as_micros(), encode(self));
         let mut rows = vec![head];
         rows.extend(changed_gates(&self.gates, before.map_or(&[], |before| &before.gates)));
         if let Some(attempt) = &self.attempt

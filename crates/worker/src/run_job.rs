@@ -204,9 +204,7 @@ fn finished_of(job: &BoundJob, exit: &Exit) -> Finished {
         Outcome::Exited { code: 0 } => (Ending::Succeeded, format!("Job '{name}' completed successfully"), Some(0)),
         Outcome::Exited { code } => (Ending::Failed, format!("Job '{name}' failed (exit code {code})"), Some(*code)),
         Outcome::Signaled { signal } => (Ending::Failed, format!("Job '{name}' failed (signal {signal})"), None),
-        Outcome::TimedOut { limit } => {
-            (Ending::TimedOut, format!("Job '{name}' timed out ({limit:?} limit)"), None)
-        }
+        Outcome::TimedOut { limit } => (Ending::TimedOut, format!("Job '{name}' timed out ({limit:?} limit)"), None),
         Outcome::OutputLimit => {
             (Ending::Failed, format!("Job '{name}' failed (more output than {} bytes)", job.output_limit), None)
         }

@@ -20,8 +20,8 @@ const LICENCES: &[&str] = &[
     "CC0-1.0",
     "CDLA-Permissive-2.0",
     "ISC",
-    "MIT-0",
     "MIT",
+    "MIT-0",
     "Unicode-3.0",
     "Zlib",
 ];

@@ -47,7 +47,7 @@ impl Control {
         let Ok(reference) = typed.reference() else { return Ok(None) };
         let reference = reference.to_string();
         let Some(run) = self.find_run(&reference).await? else { return Ok(None) };
-        let gate = (run.id.as_str() != reference).then(|| GateId(reference));
+        let gate = (run.id.as_str() != reference).then_some(GateId(reference));
         Ok(Some((run, gate)))
     }
 

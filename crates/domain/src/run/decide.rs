@@ -9,7 +9,6 @@ use crate::{
     catalog::{Approval, BoundJob},
     commit::{Subject, SubjectKind, Withdraw},
     decision::{Context, Decision},
-
     gate::{Answer, Answered, Approvers, Asks, Gate, GateEvent, GateKind, GatePolicy, GateState},
     ids::{AttemptId, Fence, GateId, PersonId, RunId},
     message::NewMessage,
@@ -113,10 +112,8 @@ impl Run {
                 )
                 .withdrawing(self.withdraw([TaskKind::ExpireGate]))
             }
-            Answered::Denied(events) => {
-                Decision::of(events.into_iter().map(|change| RunEvent::RunDenied { change }))
-                    .withdrawing(self.withdraw([TaskKind::ExpireGate]))
-            }
+            Answered::Denied(events) => Decision::of(events.into_iter().map(|change| RunEvent::RunDenied { change }))
+                .withdrawing(self.withdraw([TaskKind::ExpireGate])),
             Answered::Expired(events) => self.expire(events),
         })
     }
@@ -144,9 +141,8 @@ impl Run {
     /// A job that changed under review voids its pending gate: people are asked again, for the new digest.
     fn decide_rebind(&self, job: Option<&BoundJob>, gate: &GateId, context: &Context) -> Decision<RunEvent> {
         let RunState::AwaitingApproval { gate: open } = &self.state else { return Decision::nothing() };
-        let superseded = RunEvent::GateChanged {
-            change: GateEvent::Superseded { gate: open.clone(), at: context.now },
-        };
+        let superseded =
+            RunEvent::GateChanged { change: GateEvent::Superseded { gate: open.clone(), at: context.now } };
         let withdraw = self.withdraw([TaskKind::ExpireGate]);
         match job {
             Some(job) if job.digest().to_string() == self.digest => Decision::nothing(),
@@ -286,7 +282,11 @@ impl Run {
                 let mut decision = self.block(why);
                 decision.events.insert(
                     0,
-                    RunEvent::ExecutionInterrupted { worker: worker.to_owned(), summary: why.to_owned(), at: context.now },
+                    RunEvent::ExecutionInterrupted {
+                        worker: worker.to_owned(),
+                        summary: why.to_owned(),
+                        at: context.now,
+                    },
                 );
                 decision
             }
@@ -326,13 +326,13 @@ impl Run {
 
     fn decide_retry(&self, gate: &GateId, context: &Context) -> Result<Decision<RunEvent>, RunError> {
         match &self.state {
-            RunState::Failed { .. }
-            | RunState::TimedOut { .. }
-            | RunState::Blocked { on: BlockedOn::Operator, .. } => Ok(match self.job.policy.approve {
-                Approval::None => self.dispatch(Vec::new(), None, None),
-                // An approval is for one execution.
-                Approval::Approvers { .. } => self.ask(gate.clone(), None, context),
-            }),
+            RunState::Failed { .. } | RunState::TimedOut { .. } | RunState::Blocked { on: BlockedOn::Operator, .. } => {
+                Ok(match self.job.policy.approve {
+                    Approval::None => self.dispatch(Vec::new(), None, None),
+                    // An approval is for one execution.
+                    Approval::Approvers { .. } => self.ask(gate.clone(), None, context),
+                })
+            }
             RunState::Requested
             | RunState::AwaitingApproval { .. }
             | RunState::Dispatching { .. }
@@ -363,8 +363,7 @@ impl Run {
             _ => format!("{}:{}", text::approval_request_key(self.id.as_str()), gate.id),
         };
         let expiry = self.expiry_of(&gate);
-        let event =
-            RunEvent::ApprovalRequested { gate: Box::new(gate), job: rebound.map(|job| Box::new(job.clone())) };
+        let event = RunEvent::ApprovalRequested { gate: Box::new(gate), job: rebound.map(|job| Box::new(job.clone())) };
         self.told(Decision::of([event]).then(expiry), key, body)
     }
 
@@ -431,8 +430,7 @@ impl Run {
     }
 
     fn block(&self, why: &str) -> Decision<RunEvent> {
-        let event =
-            RunEvent::ExecutionBlocked { on: BlockedOn::Operator, why: why.to_owned(), gate: None };
+        let event = RunEvent::ExecutionBlocked { on: BlockedOn::Operator, why: why.to_owned(), gate: None };
         let key = format!("run-blocked:{}:{}", self.id, self.next_attempt());
         self.told(Decision::of([event]), key, text::run_blocked(self.id.as_str(), why))
     }
@@ -477,7 +475,6 @@ impl Run {
         RunError::WrongState { run: self.id.clone(), state: self.state.name(), wanted }
     }
 }
-
 
 /// How long to wait before the next attempt of a job that ran and failed; `None` when its catalog entry wants no other.
 fn retry_delay(job: &BoundJob, attempt: u32, exit_code: Option<i32>) -> Option<Duration> {

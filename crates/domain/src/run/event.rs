@@ -107,7 +107,8 @@ impl Aggregate for Run {
     }
 
     fn created(event: &RunEvent) -> Option<Self> {
-        let RunEvent::RunCreated { id, job, digest, requested_by, requester, reason, channel, conversation, at } = event
+        let RunEvent::RunCreated { id, job, digest, requested_by, requester, reason, channel, conversation, at } =
+            event
         else {
             return None;
         };
@@ -150,12 +151,8 @@ impl Aggregate for Run {
             RunEvent::RunDenied { change } => {
                 gate::apply_to(&mut self.gates, change);
                 if let GateEvent::Denied { by, account, reason, at, .. } = change {
-                    self.state = RunState::Denied {
-                        by: by.clone(),
-                        account: account.clone(),
-                        reason: reason.clone(),
-                        at: *at,
-                    };
+                    self.state =
+                        RunState::Denied { by: by.clone(), account: account.clone(), reason: reason.clone(), at: *at };
                 }
             }
             RunEvent::RunExpired { change } => {

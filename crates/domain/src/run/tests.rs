@@ -28,10 +28,7 @@ fn person(name: &str) -> Person {
 }
 
 fn answer(name: &str, verdict: Verdict) -> RunCommand {
-    RunCommand::Answer {
-        gate: None,
-        answer: Answer { by: person(name), account: format!("dev:{name}"), verdict },
-    }
+    RunCommand::Answer { gate: None, answer: Answer { by: person(name), account: format!("dev:{name}"), verdict } }
 }
 
 fn approve(name: &str) -> RunCommand {

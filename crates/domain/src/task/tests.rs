@@ -17,8 +17,14 @@ fn a_failed_effect_waits_longer_each_time_and_is_then_given_up() {
     let failure = || TaskFailure::Retry { after: None, error: "away".into() };
     let now = Timestamp::from_micros(0);
 
-    assert_eq!(failure().then(0, 3, now), Then::Again { due_at: now.after(Duration::from_secs(2)), failed: Some("away".into()) });
-    assert_eq!(failure().then(1, 3, now), Then::Again { due_at: now.after(Duration::from_secs(4)), failed: Some("away".into()) });
+    assert_eq!(
+        failure().then(0, 3, now),
+        Then::Again { due_at: now.after(Duration::from_secs(2)), failed: Some("away".into()) }
+    );
+    assert_eq!(
+        failure().then(1, 3, now),
+        Then::Again { due_at: now.after(Duration::from_secs(4)), failed: Some("away".into()) }
+    );
     assert_eq!(failure().then(2, 3, now), Then::Dead { error: "away".into() });
     assert_eq!(backoff(40), Duration::from_secs(60));
 }

@@ -1,5 +1,7 @@
 //! The real binary, driven from outside: as a user at a terminal, as a program over HTTP, and with `kill -9`.
 
+#![expect(clippy::unwrap_used, reason = "a helper of a test fails as the test does")]
+
 mod house;
 
 mod configuration;

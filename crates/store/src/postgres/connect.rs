@@ -177,7 +177,7 @@ where
         loop {
             match std::future::poll_fn(|context| connection.poll_message(context)).await {
                 Some(Ok(tokio_postgres::AsyncMessage::Notification(heard))) => {
-                    hear(heard.payload(), heard.process_id())
+                    hear(heard.payload(), heard.process_id());
                 }
                 Some(Ok(_)) => {}
                 Some(Err(_)) | None => return,

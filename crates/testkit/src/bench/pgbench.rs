@@ -46,7 +46,7 @@ mod tests {
         let output =
             "number of clients: 64\nlatency average = 12.3 ms\ntps = 5201.123456 (without initial connection time)\n";
 
-        assert_eq!(parse(output), Some(5201.123_456));
+        assert_eq!(parse(output), Some(5_201.123_456));
         assert_eq!(parse("pgbench: error"), None);
     }
 }
