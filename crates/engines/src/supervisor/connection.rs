@@ -30,7 +30,10 @@ impl Connection {
     /// Connects and lets both sides prove the nonce.
     pub(super) async fn open(dir: &Path, nonce: &str) -> Result<(Self, Report), ConnectionError> {
         let stream = host::net::connect_in(dir, SOCKET).await.map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => ConnectionError::Closed,
+            // A reset is what those get who still wait to be accepted when the listener closes.
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset => {
+                ConnectionError::Closed
+            }
             _ => ConnectionError::Silent(error),
         })?;
         let mut connection = Self { stream: BufReader::new(stream) };
