@@ -1,7 +1,7 @@
 //! Why a handler did not finish its task, and what becomes of the task then.
 
 use control::CommandError;
-use domain::task::TaskFailure;
+use domain::{protocol::ProtocolError, run::RunError, task::TaskFailure};
 
 /// How a handler ended without having acknowledged its task.
 #[derive(Debug)]
@@ -26,7 +26,9 @@ impl Failure {
 impl From<CommandError> for Failure {
     fn from(error: CommandError) -> Self {
         match error {
-            CommandError::Fenced => Self::Fenced,
+            CommandError::Fenced
+            | CommandError::Run(RunError::Fenced { .. })
+            | CommandError::Protocol(ProtocolError::Fenced { .. }) => Self::Fenced,
             CommandError::Store(_) | CommandError::Contended => Self::retry(error),
             // The rules will refuse tomorrow what they refuse today.
             _ => Self::give_up(error),

@@ -44,6 +44,9 @@ impl Worker {
             TaskKind::RunJob => {
                 let command = RunCommand::GiveUp { worker: self.incarnation.clone(), why: why.to_owned() };
                 let run = RunId(task.subject.id.clone());
+                if let Err(error) = self.end_run(&run).await {
+                    tracing::error!(run.id = %run, ?error, "What runs of run {run} could not be ended");
+                }
                 self.control.command_run(&run, command, &cause, |_| Rendered::default()).await.map(drop)
             }
             TaskKind::DeliverMessage => self.give_message_up(lease, why).await,

@@ -23,6 +23,9 @@ use crate::{Worker, failure::Failure, lease::Lease};
 
 pub(crate) const CANCELED: &str = "canceled";
 pub(crate) const FENCED: &str = "fenced";
+const GIVEN_UP: &str = "given up";
+/// How often a running job is asked whether it is to be canceled.
+const LOOK_FOR_CANCEL: Duration = Duration::from_millis(500);
 
 impl Worker {
     pub(crate) async fn run_job(&self, lease: &Lease) -> Result<(), Failure> {
@@ -55,7 +58,7 @@ impl Worker {
             return Ok(());
         };
         let finished = match supervisor::start(&self.config.exe, self.launch(lease, &run.job, &attempt)?).await {
-            Ok(supervised) => self.watch(lease, &supervised).await.map(|exit| finished_of(&run.job, &exit))?,
+            Ok(supervised) => self.watch_run(lease, id, &supervised).await.map(|exit| finished_of(&run.job, &exit))?,
             // The program did not start: a result like any other.
             Err(LaunchError::Program(failure)) => Finished {
                 ending: Ending::Failed,
@@ -127,7 +130,8 @@ impl Worker {
         let (run, exit) = match adopted {
             Ok(Adopted::Running(supervised)) => {
                 let run = adopt().await?;
-                (run, self.watch(lease, &supervised).await?)
+                let exit = self.watch_run(lease, &run.id, &supervised).await?;
+                (run, exit)
             }
             Ok(Adopted::Finished(exit)) => (adopt().await?, exit),
             Ok(Adopted::Gone) => {
@@ -141,6 +145,39 @@ impl Worker {
         let Some(attempt) = run.running().cloned() else { return Err(Failure::Fenced) };
         let finished = finished_of(&run.job, &exit);
         self.finish_run(lease, &run, &attempt, finished).await
+    }
+
+    /// Watches a run's tree, and looks whether somebody asked to cancel the run. That is part of the run and not of its
+    /// task, so that it is not lost with a lease.
+    async fn watch_run(&self, lease: &Lease, run: &RunId, supervised: &Supervised) -> Result<Exit, Failure> {
+        let canceled = async {
+            loop {
+                tokio::time::sleep(LOOK_FOR_CANCEL).await;
+                match self.control.get::<Run>(run.as_str()).await {
+                    Ok(found) if found.subject.cancel_requested_by.is_some() => return lease.stop.cancel(),
+                    Ok(_) => {}
+                    Err(error) => tracing::warn!(run.id = %run, %error, "Could not look at run {run}"),
+                }
+            }
+        };
+        let watch = self.watch(lease, supervised);
+        tokio::pin!(watch);
+        tokio::select! {
+            exit = &mut watch => return exit,
+            () = canceled => {}
+        }
+        watch.await
+    }
+
+    /// Ends what still runs of an attempt that is given up.
+    pub(crate) async fn end_run(&self, run: &RunId) -> Result<(), Failure> {
+        let run = self.control.get::<Run>(run.as_str()).await?.subject;
+        let Some(attempt) = run.running() else { return Ok(()) };
+        if let Ok(Adopted::Running(supervised)) = supervisor::adopt(&self.attempt_dir(attempt), &attempt.nonce).await {
+            supervised.stop(GIVEN_UP, Some(Duration::ZERO)).await.map_err(Failure::retry)?;
+            supervised.wait().await.map_err(Failure::retry)?;
+        }
+        Ok(())
     }
 
     /// Waits for the end of a tree, moving its deadline with the lease's, and ends it when it is to stop.

@@ -312,8 +312,8 @@ impl Run {
                 Ok(Decision::of(withdrawn.into_iter().chain([canceled])).withdrawing(self.withdraw([])))
             }
             RunState::Running if self.cancel_requested_by.is_some() => Ok(Decision::nothing()),
-            RunState::Running => Ok(Decision::of([RunEvent::CancelRequested { by: account.to_owned() }])
-                .withdrawing(self.withdraw([TaskKind::RunJob]))),
+            // The task stays: whoever holds it or claims it next ends the run once its processes are gone.
+            RunState::Running => Ok(Decision::of([RunEvent::CancelRequested { by: account.to_owned() }])),
             RunState::Canceled { .. } => Ok(Decision::nothing()),
             RunState::Requested
             | RunState::Succeeded { .. }
