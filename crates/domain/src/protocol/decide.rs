@@ -271,7 +271,10 @@ impl Deciding {
             | StepState::Cancelled { .. } => return Err(step_wrong_state(&step, "run")),
         }
         self.check_may_run("run")?;
-        self.check_no_open_gate(id)?;
+        // Steps go one at a time: whatever waits for people is answered before another step begins.
+        if let Some(open) = self.state.open_gate() {
+            return Err(ProtocolError::WaitsForGate { step: id, gate: open.id.clone() });
+        }
         self.enqueue(id, false, gate);
         Ok(())
     }
