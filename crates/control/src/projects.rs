@@ -38,8 +38,9 @@ impl Control {
         render: impl Fn(&Project) -> Rendered,
     ) -> Result<Changed<Project, ProjectEvent>, CommandError> {
         let api_token_hash = hash_of_secrets(&request.secrets)?;
-        let new = NewProject {
-            id: ProjectId(self.store().next_number(Table::Projects).await?),
+        let mut new = NewProject {
+            // A number is drawn only for what passes the rules.
+            id: ProjectId(0),
             name: request.name,
             git_url: request.git_url,
             base_branch: request.base_branch,
@@ -51,6 +52,7 @@ impl Control {
             created_by: request.created_by,
         };
         Project::create(new.clone(), &self.clock().context())?;
+        new.id = ProjectId(self.store().next_number(Table::Projects).await?);
         let decide = |context: &_| {
             let decision = Project::create(new.clone(), context);
             (&new, decision.unwrap_or_else(|_| domain::decision::Decision::nothing()))

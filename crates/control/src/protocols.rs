@@ -61,8 +61,9 @@ impl Control {
                 Some(spec_ref(document, self.clock().now())?)
             }
         };
-        let new = NewProtocol {
-            id: ProtocolId(self.store().next_number(Table::Protocols).await?),
+        let mut new = NewProtocol {
+            // A number is drawn only for what passes the rules.
+            id: ProtocolId(0),
             project: project.id,
             name: request.name,
             status: request.status,
@@ -76,6 +77,7 @@ impl Control {
             requester: request.requester,
         };
         Protocol::create(new.clone(), &self.clock().context())?;
+        new.id = ProtocolId(self.store().next_number(Table::Protocols).await?);
         let decide = |context: &_| {
             let decision = Protocol::create(new.clone(), context);
             (&new, decision.unwrap_or_else(|_| domain::decision::Decision::nothing()))
