@@ -16,7 +16,8 @@ fn what_a_server_leaves_for_its_user_is_private_and_gone_when_it_stops() {
     for name in ["admin.token", "endpoint.json", "pilothouse.db"] {
         assert_eq!(mode(&house.data().join(name)), 0o600, "{name}");
     }
-    assert!(house.log().contains("listening on http://127.0.0.1:"), "{}", house.log());
+    // The file comes first: whoever waits for it may find the server before its log says so.
+    house.wait_for("the log", |house| house.log().contains("listening on http://127.0.0.1:"));
 
     assert_eq!(house.stop(), Some(0));
     assert!(!house.data().join("endpoint.json").exists());
