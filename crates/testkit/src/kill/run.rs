@@ -169,9 +169,13 @@ impl Run<'_> {
             let kinds: Vec<Kind> = report.violations.iter().map(|violation| violation.kind).collect();
             match fault {
                 // The little node's two writers take each other's short leases; how soon it comes to rest is not what it
-                // proves, and its report says how much was left.
+                // proves; how much was left is told.
                 None if kinds.iter().all(|kind| *kind == Kind::Stuck) => {
-                    (self.tell)(&format!("kill: {}: the sound control passed, {report}", backend.name()));
+                    let left = kinds.len();
+                    let name = backend.name();
+                    (self.tell)(&format!(
+                        "kill: {name}: the sound control showed no fault, {left} not at rest, {report}"
+                    ));
                 }
                 None => {
                     self.show(&plan, &report);
