@@ -6,6 +6,7 @@ mod house;
 
 mod configuration;
 mod demo;
+mod frozen;
 mod jobs;
 mod ledger;
 mod nodes;

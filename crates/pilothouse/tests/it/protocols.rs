@@ -14,7 +14,7 @@ const SPEC: &str = r#"{"steps": [
     {"id": "fix", "name": "01-fix.md", "checks": [["grep", "42", "answer.txt"]],
      "gate": {"when": "before", "self_approval": true}}]}"#;
 
-fn git(house: &House, args: &[&str]) -> String {
+pub(crate) fn git(house: &House, args: &[&str]) -> String {
     let ran = Command::new("git")
         .args(["-c", "user.name=Ada", "-c", "user.email=ada@example.org"])
         .args(args)
