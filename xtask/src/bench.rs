@@ -9,7 +9,7 @@ use crate::process;
 
 /// The program that measures and prints; it decides what a missing `pgbench` means for its rows and its exit code.
 const BENCH: &[&str] =
-    &["run", "--locked", "--quiet", "--profile", "ci", "--package", "testkit", "--bin", "bench", "--"];
+    &["run", "--locked", "--quiet", "--profile", "measure", "--package", "testkit", "--bin", "bench", "--"];
 
 pub(crate) fn run(arguments: &[String]) -> Result<ExitCode> {
     let server = Server::start()?;

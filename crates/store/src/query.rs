@@ -34,7 +34,7 @@ pub enum Order {
     Descending,
 }
 
-/// A page of one table, ordered by (ordinal, id).
+/// A page of one table, ordered by (ordinal, id); messages of all conversations by id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RowQuery {
     pub table: Table,

@@ -68,6 +68,12 @@ pub(crate) fn validate_list(query: &RowQuery) -> Result<u32, StoreError> {
     Ok(page(query.limit))
 }
 
+/// Whether a page is ordered by id alone. Messages of all conversations are: their ids ascend with time, and an index on
+/// their ordinals would cost every message a write for a list that few ask for.
+pub(crate) fn is_by_id(query: &RowQuery) -> bool {
+    query.table == Table::Messages && query.parent.is_none()
+}
+
 /// Refuses a commit that no rule allows, whatever the database holds.
 pub(crate) fn validate(commit: &Commit) -> Result<(), StoreError> {
     match &commit.subject {

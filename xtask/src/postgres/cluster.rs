@@ -131,9 +131,11 @@ impl Installed {
         std::fs::remove_file(password)?;
 
         let sockets = self.directory.display().to_string().replace('\'', "''");
-        // fsync stays on, because the product refuses a server without it.
+        // fsync stays on, because the product refuses a server without it. Memory and log space are what an operator
+        // would give a server that works; memory is taken only as it is used.
         let settings = format!(
             "listen_addresses = '127.0.0.1'\nunix_socket_directories = '{sockets}'\nmax_connections = 300\n\
+             shared_buffers = 512MB\nmax_wal_size = 4GB\n\
              timezone = 'UTC'\nlog_timezone = 'UTC'\n"
         );
         let mut file = std::fs::OpenOptions::new().append(true).open(self.data().join("postgresql.conf"))?;

@@ -201,7 +201,6 @@ CREATE TABLE messages (
     updated_at BIGINT NOT NULL
 ) WITH (fillfactor = 70);
 CREATE INDEX messages_by_parent ON messages (parent, ordinal) WHERE parent IS NOT NULL;
-CREATE INDEX messages_by_ordinal ON messages (ordinal);
 CREATE UNIQUE INDEX messages_by_name ON messages (name) WHERE name IS NOT NULL;
 
 CREATE TABLE catalogs (
@@ -223,7 +222,7 @@ CREATE INDEX catalogs_by_name ON catalogs (name, ordinal, id) WHERE name IS NOT 
 -- Ids are drawn before the commit, so a reader by id could miss one that commits late. Readers page by (txid, id) below
 -- the oldest transaction still running: nothing can appear behind them.
 CREATE TABLE events (
-    id           BIGINT NOT NULL GENERATED ALWAYS AS IDENTITY,
+    id           BIGINT NOT NULL GENERATED ALWAYS AS IDENTITY (CACHE 64),
     subject_kind subject_kind NOT NULL,
     subject      TEXT COLLATE "C" NOT NULL,
     version      positive NOT NULL,
@@ -289,7 +288,8 @@ CREATE TABLE turns (
     fence   BIGINT NOT NULL
 );
 
--- Rows lie in the order of their age, so a block-range index finds the oldest and costs writers nothing.
+-- Keys are many and scopes few, so the key comes first: commits look many keys up at once, by the key alone. Rows lie in
+-- the order of their age, so a block-range index finds the oldest and costs writers nothing.
 CREATE TABLE dedup (
     scope        TEXT COLLATE "C" NOT NULL CHECK (octet_length(scope) <= 200),
     key          TEXT COLLATE "C" NOT NULL CHECK (octet_length(key) <= 500),
@@ -297,9 +297,9 @@ CREATE TABLE dedup (
     answer       TEXT NOT NULL,
     commit_id    TEXT COLLATE "C" NOT NULL,
     at           BIGINT NOT NULL,
-    PRIMARY KEY (scope, key)
+    PRIMARY KEY (key, scope)
 );
-CREATE INDEX dedup_by_age ON dedup USING brin (at) WITH (pages_per_range = 32, autosummarize = on);
+CREATE INDEX dedup_by_age ON dedup USING brin (at);
 CREATE INDEX dedup_http ON dedup (at) WHERE scope >= 'http:' AND scope < 'http;';
 
 CREATE TABLE unique_keys (

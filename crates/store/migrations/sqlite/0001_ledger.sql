@@ -176,7 +176,6 @@ CREATE TABLE messages (
     updated_at INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX messages_by_parent ON messages (parent, ordinal, id) WHERE parent IS NOT NULL;
-CREATE INDEX messages_by_ordinal ON messages (ordinal, id);
 CREATE UNIQUE INDEX messages_by_name ON messages (name) WHERE name IS NOT NULL;
 
 CREATE TABLE catalogs (

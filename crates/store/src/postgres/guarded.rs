@@ -1,7 +1,7 @@
 //! Commits with guards or entries: what crosses subjects goes alone, in a transaction of a few statements.
 //!
-//! The one-commit statement goes first, so that locks are taken in the same order as everywhere (dedup key, task, subject,
-//! expects, then guards) and a repeat or a stale belief is found before anything is refused. Guards are locked in order
+//! The one-commit statement goes first, so that locks are taken in the same order as everywhere (task, expects, subject,
+//! dedup key, then guards) and a repeat or a stale belief is found before anything is refused. Guards are locked in order
 //! of their keys and judged in the order of the commit.
 
 use deadpool_postgres::Transaction;

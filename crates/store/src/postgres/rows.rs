@@ -100,6 +100,7 @@ impl PostgresStore {
 
     pub(crate) async fn list_rows(&self, query: &RowQuery) -> Result<Vec<StoredRow>, StoreError> {
         let limit = i64::from(rules::validate_list(query)?);
+        let is_by_id = rules::is_by_id(query);
         let mut params: Vec<&(dyn ToSql + Sync)> = vec![&limit];
         let mut conditions = Vec::new();
         if let Some(parent) = &query.parent {
@@ -122,16 +123,22 @@ impl PostgresStore {
             },
         };
         if let Some((ordinal, id)) = &after {
-            params.push(*ordinal);
             params.push(&**id);
-            conditions.push(format!("(t.ordinal, t.id) {behind} (${}, ${})", params.len() - 1, params.len()));
+            conditions.push(match is_by_id {
+                true => format!("t.id {behind} ${}", params.len()),
+                false => {
+                    params.push(*ordinal);
+                    format!("(t.ordinal, t.id) {behind} (${}, ${})", params.len(), params.len() - 1)
+                }
+            });
         }
         let conditions = match conditions.is_empty() {
             true => String::new(),
             false => format!("WHERE {}", conditions.join(" AND ")),
         };
+        let ordinal = if is_by_id { String::new() } else { format!("t.ordinal{direction}, ") };
         let text = format!(
-            "SELECT {COLUMNS} FROM {} t {conditions} ORDER BY t.ordinal{direction}, t.id{direction} LIMIT $1",
+            "SELECT {COLUMNS} FROM {} t {conditions} ORDER BY {ordinal}t.id{direction} LIMIT $1",
             query.table.name()
         );
         Ok(self.read(&text, &params).await?.iter().map(|row| stored(query.table, row)).collect())

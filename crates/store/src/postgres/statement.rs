@@ -1,9 +1,11 @@
 //! One statement for any number of commits: a data-modifying WITH over arrays.
 //!
 //! The text holds exactly the parts that its commits need, put together from constant pieces, so that equal shapes share
-//! one prepared statement; every value is bound. First rows are locked (tasks, heads, expects, each in order of its key)
-//! and compared with what was believed; what survives takes its dedup keys; what then is left is applied, all in one
-//! snapshot and one transaction. Commits of one statement share no row (see `batch`). Answers the places of the applied.
+//! one prepared statement; every value is bound. First what the commits believe is looked at (tasks and expects are locked,
+//! each in order of its key; new heads and dedup keys must not be there yet). What fits changes its heads, each at the
+//! version it believes in, and what has changed them is applied, all in one snapshot and one transaction. A row that
+//! another node adds or changes meanwhile fails the statement or leaves its commit out. Commits of one statement share no
+//! row (see `batch`). Answers the places of the applied.
 
 use domain::{
     commit::{At, Commit, Row, SubjectKind, Table, Then},
@@ -29,12 +31,17 @@ pub(super) struct Composed<'a> {
 /// integers. The statement answers one `ord`, counted from 0, for each commit that was applied.
 pub(super) fn compose<'a>(commits: &[&'a Commit]) -> Composed<'a> {
     let numbered: Vec<(i32, &'a Commit)> = (0i32..).zip(commits.iter().copied()).collect();
-    let mut parts = Parts { parameters: Parameters::default(), with: Vec::new(), conditions: Vec::new() };
+    let mut parts =
+        Parts { parameters: Parameters::default(), with: Vec::new(), conditions: Vec::new(), changed: Vec::new() };
     parts.operations(&numbered);
     parts.held(&numbered);
-    parts.heads(&numbered);
+    parts.new_heads(&numbered);
     parts.expected(&numbered);
-    parts.fitting(&numbered);
+    parts.taken_keys(&numbered);
+    parts.fitting();
+    parts.changed_heads(&numbered);
+    parts.applied();
+    parts.keys(&numbered);
     parts.rows(&numbered);
     parts.events(&numbered);
     parts.tasks(&numbered);
@@ -57,7 +64,10 @@ type Numbered<'a> = (i32, &'a Commit);
 struct Parts<'a> {
     parameters: Parameters<'a>,
     with: Vec<String>,
+    /// What must hold of a commit before it changes anything.
     conditions: Vec<String>,
+    /// The parts that change heads; each gives the places of the commits whose heads were at their versions.
+    changed: Vec<String>,
 }
 
 impl<'a> Parts<'a> {
@@ -102,38 +112,28 @@ impl<'a> Parts<'a> {
         self.conditions.push("(op.task IS NULL OR (op.task, op.fence) IN (SELECT id, fence FROM held))".to_owned());
     }
 
-    /// The heads that are at a version, and those that must not exist yet.
-    fn heads(&mut self, commits: &[Numbered<'a>]) {
+    /// The heads that must not exist yet.
+    fn new_heads(&mut self, commits: &[Numbered<'a>]) {
         let mut matches = Vec::new();
         for kind in SubjectKind::ALL {
-            let (old, new): (Vec<&str>, Vec<&str>) = ids_of_heads(commits, kind);
-            let (table, name) = (kind.head().name(), kind.as_str());
+            let new = new_heads(commits, kind);
+            if new.is_empty() {
+                continue;
+            }
             // A head that another transaction creates meanwhile is found by its primary key: the statement fails and
             // each commit runs again alone.
-            if !new.is_empty() {
-                let ids = self.ids(kind.head(), &new);
-                self.with.push(format!(
-                    "present_{table} AS MATERIALIZED (SELECT id::text AS id FROM {table} WHERE id = ANY({ids}))"
-                ));
-                matches.push(format!(
-                    "WHEN op.believed = 0 AND op.subject_kind = '{name}' \
-                     THEN NOT (op.subject IN (SELECT id FROM present_{table}))"
-                ));
-            }
-            if !old.is_empty() {
-                let ids = self.ids(kind.head(), &old);
-                self.with.push(format!(
-                    "head_{table} AS MATERIALIZED (SELECT id::text AS id, version FROM {table} WHERE id = ANY({ids})
-                                                   ORDER BY {table}.id FOR NO KEY UPDATE)"
-                ));
-                matches.push(format!(
-                    "WHEN op.subject_kind = '{name}' \
-                     THEN (op.subject, op.believed) IN (SELECT id, version FROM head_{table})"
-                ));
-            }
+            let ids = self.ids(kind.head(), &new);
+            let (table, name) = (kind.head().name(), kind.as_str());
+            self.with.push(format!(
+                "present_{table} AS MATERIALIZED (SELECT id::text AS id FROM {table} WHERE id = ANY({ids}))"
+            ));
+            matches.push(format!(
+                "WHEN op.believed = 0 AND op.subject_kind = '{name}' \
+                 THEN NOT (op.subject IN (SELECT id FROM present_{table}))"
+            ));
         }
         if !matches.is_empty() {
-            self.conditions.push(format!("CASE {} ELSE op.subject_kind IS NULL END", matches.join(" ")));
+            self.conditions.push(format!("CASE {} ELSE true END", matches.join(" ")));
         }
     }
 
@@ -167,56 +167,87 @@ impl<'a> Parts<'a> {
         }
     }
 
-    /// What holds of all this takes its dedup keys; whoever finds a key taken is not applied.
-    fn fitting(&mut self, commits: &[Numbered<'a>]) {
+    /// The dedup keys that are there already. One that another transaction adds meanwhile is found by its primary key,
+    /// like a new head.
+    fn taken_keys(&mut self, commits: &[Numbered<'a>]) {
+        let keys: Vec<&str> =
+            commits.iter().filter_map(|(_, c)| c.cause.dedup.as_ref()).map(|dedup| dedup.key.as_str()).collect();
+        if keys.is_empty() {
+            return;
+        }
+        let keys = self.parameters.bind(Parameter::Texts(keys));
+        self.with.push(format!("taken AS MATERIALIZED (SELECT scope, key FROM dedup WHERE key = ANY({keys}))"));
+        self.conditions
+            .push("(op.scope IS NULL OR NOT ((op.scope, op.key) IN (SELECT scope, key FROM taken)))".to_owned());
+    }
+
+    fn fitting(&mut self) {
         let conditions = match self.conditions.is_empty() {
             true => String::new(),
             false => format!(" WHERE {}", self.conditions.join("\n AND ")),
         };
-        if commits.iter().all(|(_, c)| c.cause.dedup.is_none()) {
-            self.with.push(format!("applied AS MATERIALIZED (SELECT * FROM op{conditions})"));
-            return;
-        }
         self.with.push(format!("fit AS MATERIALIZED (SELECT * FROM op{conditions})"));
-        self.with.push(
-            "named AS (INSERT INTO dedup (scope, key, request_hash, answer, commit_id, at)
-                       SELECT scope, key, request_hash, answer, commit_id, now FROM fit WHERE scope IS NOT NULL
-                       ORDER BY scope, key
-                       ON CONFLICT DO NOTHING RETURNING commit_id)"
-                .to_owned(),
-        );
-        self.with.push(
-            "applied AS MATERIALIZED (SELECT * FROM fit
-                                      WHERE scope IS NULL OR commit_id IN (SELECT commit_id FROM named))"
-                .to_owned(),
-        );
+    }
+
+    /// Changes the heads that are at the version that is believed of them.
+    fn changed_heads(&mut self, commits: &[Numbered<'a>]) {
+        for kind in SubjectKind::ALL {
+            let rows: Vec<(i32, &'a Row)> = commits
+                .iter()
+                .filter(|(_, c)| matches!(&c.subject, Some((s, At::Version(_))) if s.kind == kind))
+                .filter_map(|(ord, c)| Some((*ord, c.rows.first()?)))
+                .collect();
+            if rows.is_empty() {
+                continue;
+            }
+            let (table, name, key) = (kind.head(), kind.head().name(), row_key(kind.head()));
+            let ids: Vec<&str> = rows.iter().map(|(_, row)| row.id.as_str()).collect();
+            let ids = self.ids(table, &ids);
+            let source = self.row_source(&rows);
+            self.with.push(format!(
+                "changed_{name} AS (UPDATE {name} t
+                   SET version = a.believed + 1, status = x.status, parent = x.parent, ordinal = x.ordinal,
+                       name = x.name, body = x.body, commit_id = a.commit_id, updated_at = a.now
+                   FROM {source} JOIN fit a ON a.ord = x.ord
+                   WHERE t.id = {key} AND t.id = ANY({ids}) AND t.version = a.believed RETURNING a.ord)"
+            ));
+            self.changed.push(format!("SELECT ord FROM changed_{name}"));
+        }
+    }
+
+    /// What fits and has changed its head, if it has an old one.
+    fn applied(&mut self) {
+        let changed = match self.changed.is_empty() {
+            true => String::new(),
+            false => format!(" WHERE fit.believed <= 0 OR fit.ord IN ({})", self.changed.join(" UNION ALL ")),
+        };
+        self.with.push(format!("applied AS MATERIALIZED (SELECT * FROM fit{changed})"));
+    }
+
+    fn keys(&mut self, commits: &[Numbered<'a>]) {
+        if commits.iter().any(|(_, c)| c.cause.dedup.is_some()) {
+            self.with.push(
+                "named AS (INSERT INTO dedup (scope, key, request_hash, answer, commit_id, at)
+                           SELECT scope, key, request_hash, answer, commit_id, now FROM applied
+                           WHERE scope IS NOT NULL ORDER BY scope, key)"
+                    .to_owned(),
+            );
+        }
     }
 
     fn rows(&mut self, commits: &[Numbered<'a>]) {
         for table in Table::ALL {
-            let (mut changed, mut created, mut children) = (Vec::new(), Vec::new(), Vec::new());
+            let (mut created, mut children) = (Vec::new(), Vec::new());
             for (ord, commit) in commits {
                 for (place, row) in commit.rows.iter().enumerate().filter(|(_, row)| row.table == table) {
                     match (place, &commit.subject) {
                         (0, Some((_, At::New))) => created.push((*ord, row)),
-                        (0, Some((_, At::Version(_)))) => changed.push((*ord, row)),
+                        (0, Some((_, At::Version(_)))) => {}
                         (_, _) => children.push((*ord, row)),
                     }
                 }
             }
             let (name, key) = (table.name(), row_key(table));
-            if !changed.is_empty() {
-                let ids: Vec<&str> = changed.iter().map(|(_, row)| row.id.as_str()).collect();
-                let ids = self.ids(table, &ids);
-                let source = self.row_source(&changed);
-                self.with.push(format!(
-                    "changed_{name} AS (UPDATE {name} t
-                       SET version = a.believed + 1, status = x.status, parent = x.parent, ordinal = x.ordinal,
-                           name = x.name, body = x.body, commit_id = a.commit_id, updated_at = a.now
-                       FROM {source} JOIN applied a ON a.ord = x.ord
-                       WHERE t.id = {key} AND t.id = ANY({ids}))"
-                ));
-            }
             if !created.is_empty() {
                 let source = self.row_source(&created);
                 self.with.push(format!("created_{name} AS ({})", insert_rows(table, &source)));
@@ -228,15 +259,14 @@ impl<'a> Parts<'a> {
                 let repeated = match table {
                     Table::Messages => String::new(),
                     _ => format!(
-                        "ON CONFLICT (id) DO UPDATE
+                        "ORDER BY {key} ON CONFLICT (id) DO UPDATE
                          SET version = CASE WHEN {name}.parent IS NOT DISTINCT FROM excluded.parent
                                             THEN excluded.version ELSE 0 END,
                              status = excluded.status, ordinal = excluded.ordinal, name = excluded.name,
                              body = excluded.body, commit_id = excluded.commit_id, updated_at = excluded.updated_at"
                     ),
                 };
-                self.with
-                    .push(format!("children_{name} AS ({} ORDER BY {key} {repeated})", insert_rows(table, &source)));
+                self.with.push(format!("children_{name} AS ({} {repeated})", insert_rows(table, &source)));
             }
         }
     }
@@ -302,7 +332,7 @@ impl<'a> Parts<'a> {
                                           due_at, max_failures, created_at)
                SELECT x.id, x.kind, x.lane, x.subject_kind, x.subject, x.project, x.engine, x.payload, x.priority,
                       x.state, x.due_at, x.max_failures, a.now
-               FROM {source} JOIN applied a ON a.ord = x.ord ORDER BY x.ord)"
+               FROM {source} JOIN applied a ON a.ord = x.ord)"
         ));
     }
 
@@ -434,17 +464,14 @@ impl<'a> Outcome<'a> {
     }
 }
 
-/// The ids of this kind's heads that are at a version, and of those that are new.
-fn ids_of_heads<'a>(commits: &[Numbered<'a>], kind: SubjectKind) -> (Vec<&'a str>, Vec<&'a str>) {
-    let (mut old, mut new) = (Vec::new(), Vec::new());
-    for (subject, at) in commits.iter().filter_map(|(_, c)| c.subject.as_ref()) {
-        match at {
-            _ if subject.kind != kind => {}
-            At::Version(_) => old.push(subject.id.as_str()),
-            At::New => new.push(subject.id.as_str()),
-        }
-    }
-    (old, new)
+/// The ids of this kind's heads that are new.
+fn new_heads<'a>(commits: &[Numbered<'a>], kind: SubjectKind) -> Vec<&'a str> {
+    commits
+        .iter()
+        .filter_map(|(_, c)| c.subject.as_ref())
+        .filter(|(subject, at)| subject.kind == kind && matches!(at, At::New))
+        .map(|(subject, _)| subject.id.as_str())
+        .collect()
 }
 
 /// The id of a record `x` as the table's key has it.

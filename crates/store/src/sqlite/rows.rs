@@ -187,14 +187,17 @@ fn list_rows(conn: &Connection, query: &RowQuery, limit: u32) -> rusqlite::Resul
         Order::Descending => ("DESC", "<"),
     };
     let parent = if query.parent.is_some() { "AND parent = ?1" } else { "" };
+    let is_by_id = rules::is_by_id(query);
     let after = match &query.after {
+        Some(_) if is_by_id => format!("AND {table}.id {behind} ?2"),
         Some(_) => format!("AND (ordinal, {table}.id) {behind} (?3, ?2)"),
         None => String::new(),
     };
+    let ordinal = if is_by_id { String::new() } else { format!("ordinal {order}, ") };
     let text = format!(
         "SELECT {COLUMNS} FROM {table}
          WHERE (?5 IS NULL OR instr(?5, ',' || status || ',') > 0) {parent} {after}
-         ORDER BY ordinal {order}, {table}.id {order} LIMIT ?4"
+         ORDER BY {ordinal}{table}.id {order} LIMIT ?4"
     );
     let mut statement = conn.prepare_cached(&text)?;
     let statuses = (!query.statuses.is_empty()).then(|| format!(",{},", query.statuses.join(",")));
@@ -205,7 +208,9 @@ fn list_rows(conn: &Connection, query: &RowQuery, limit: u32) -> rusqlite::Resul
         statement.raw_bind_parameter(1, parent)?;
     }
     if let Some((ordinal, id)) = &query.after {
-        statement.raw_bind_parameter(3, ordinal)?;
+        if !is_by_id {
+            statement.raw_bind_parameter(3, ordinal)?;
+        }
         match query.table.has_integer_ids() {
             true => statement.raw_bind_parameter(2, id.parse::<i64>().unwrap_or(0))?,
             false => statement.raw_bind_parameter(2, id)?,

@@ -138,7 +138,7 @@ impl Side<'_> {
     /// A transaction that failed is given up without waiting for the server, which holds its row locks until it hears.
     async fn settled(&self) {
         const OPEN: &str = "SELECT count(*) FROM pg_stat_activity
-            WHERE datname = current_database() AND state LIKE 'idle in transaction%'";
+            WHERE datname = current_database() AND state <> 'idle' AND pid <> pg_backend_pid()";
         eventually("failed transactions are over", async || self.db.rows(OPEN).await == ["0"]).await;
     }
 
