@@ -16,7 +16,6 @@
 
 pub mod run;
 pub mod options;
-pub mod random;
 pub mod place;
 pub mod node;
 pub mod http;

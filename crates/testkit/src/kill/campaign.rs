@@ -13,9 +13,9 @@ use super::{
     node::{Node, Program, Role, Target},
     place::Place,
     processes,
-    random::Random,
     run::{Kind, Violation},
 };
+use crate::random::Random;
 
 /// Supervisors of what ended just now may take this long to go.
 const LAST_PROCESSES: Duration = Duration::from_secs(5);

@@ -1,9 +1,9 @@
 //! The control: a little node over the same store and the same rules, sound or with exactly one [`Fault`].
 //!
 //! It takes requests for one job over HTTP as the product does, leaves the same marks, and has two workers in one process
-//! that keep taking each other's leases, so that there is always somebody whose lease was taken over. Its commits are the
-//! product's own values; a fault is what is done around them. Start at [`main`], then at `Drill::request` and
-//! `Drill::finish` for the faults.
+//! that take over what the other holds for longer than its lease, so that there is always somebody whose lease was taken
+//! over. Whoever took over keeps what it has, so that everything comes to rest. Its commits are the product's own values;
+//! a fault is what is done around them. Start at [`main`], then at `Drill::request` and `Drill::finish` for the faults.
 
 use std::{
     collections::BTreeSet,
@@ -39,8 +39,11 @@ use super::{http, run::Kind};
 
 /// How long a fault keeps the door open: as long as a slow disk would.
 const GAP: Duration = Duration::from_millis(25);
+/// Shorter than most executions: whoever starts one loses it on the way.
 const LEASE: Duration = Duration::from_millis(150);
-const REAP_EVERY: Duration = Duration::from_millis(100);
+/// Longer than every execution: whoever took one over ends it, however slow the machine is.
+const TAKEN_OVER: Duration = Duration::from_secs(3);
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
@@ -85,8 +88,10 @@ struct Drill {
     catalog: Arc<Catalog>,
     fault: Option<Fault>,
     data: PathBuf,
-    /// Attempts that run in this process.
-    executing: Arc<Mutex<BTreeSet<String>>>,
+    /// The incarnations of this process.
+    workers: [String; 2],
+    /// Attempts whose execution has ended in this process.
+    ended: Arc<Mutex<BTreeSet<String>>>,
 }
 
 /// `drill FAULT --data-dir DIR [--database-url URL]`: serves until it is killed.
@@ -108,11 +113,13 @@ pub async fn main(arguments: &[String]) -> Result<ExitCode> {
         catalog: Arc::new(Catalog::parse(&catalog, "jobs.toml")?),
         fault,
         data,
-        executing: Arc::default(),
+        workers: ["a", "b"].map(|name| format!("w-{name}-{}", host::random::base62(8))),
+        ended: Arc::default(),
     };
-    for name in ["a", "b"] {
+    // What the last process held; on PostgreSQL only what its time has ended, the rest is taken over later.
+    while !drill.store.reap("w-start", 500).await?.tasks.is_empty() {}
+    for incarnation in drill.workers.clone() {
         let worker = drill.clone();
-        let incarnation = format!("w-{name}-{}", host::random::base62(8));
         drop(host::task::spawn("drill worker", async move { worker.work(incarnation).await }));
     }
     drill.serve().await?;
@@ -219,13 +226,13 @@ impl Drill {
         }
     }
 
-    /// Claims, and takes the other worker's leases every now and then.
+    /// Claims, and looks every now and then what can be taken over.
     async fn work(&self, incarnation: String) {
-        let mut reaped_at = host::clock::monotonic();
+        let mut looked_at = host::clock::monotonic();
         loop {
-            if reaped_at.elapsed() > REAP_EVERY {
-                reaped_at = host::clock::monotonic();
-                complain(self.store.reap(&incarnation, 100).await.map(drop));
+            if looked_at.elapsed() > LOOK_EVERY {
+                looked_at = host::clock::monotonic();
+                complain(self.take_over(&incarnation).await);
             }
             let claim = Claim {
                 lane: Lane::Engine,
@@ -236,18 +243,34 @@ impl Drill {
                 now: now().now,
             };
             match self.store.work(Vec::new(), claim).await {
-                Ok(worked) => {
-                    for task in worked.tasks {
-                        let (drill, incarnation) = (self.clone(), incarnation.clone());
-                        drop(host::task::spawn("drill task", async move {
-                            complain(drill.carry_out(&task, &incarnation).await);
-                        }));
-                    }
-                }
+                Ok(worked) => worked.tasks.into_iter().for_each(|task| self.begin(task, &incarnation)),
                 Err(error) => complain::<store::StoreError>(Err(error)),
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
+    }
+
+    /// Takes what others hold for longer than their lease, as the product adopts: under a new fence and without a way
+    /// through the queue. The reaper will not do here: on SQLite it takes every lease of every other incarnation, however
+    /// young, because none but this process can be alive.
+    async fn take_over(&self, incarnation: &str) -> Result<()> {
+        for task in self.store.list_leases(incarnation).await? {
+            let TaskState::Leased { fence, until, .. } = &task.state else { continue };
+            if *until > now().now {
+                continue;
+            }
+            if let Some(task) = self.store.adopt(&task.id, *fence, incarnation, TAKEN_OVER).await? {
+                self.begin(task, incarnation);
+            }
+        }
+        Ok(())
+    }
+
+    fn begin(&self, task: Task, incarnation: &str) {
+        let (drill, incarnation) = (self.clone(), incarnation.to_owned());
+        drop(host::task::spawn("drill task", async move {
+            complain(drill.carry_out(&task, &incarnation).await);
+        }));
     }
 
     async fn carry_out(&self, task: &Task, worker: &str) -> Result<()> {
@@ -266,7 +289,8 @@ impl Drill {
             }
             RunState::Running => {
                 let attempt = subject.running().context("it is running")?.clone();
-                if !self.executing().contains(attempt.id.as_str()) {
+                // Its execution died with the process that began it.
+                if !self.workers.contains(&attempt.worker) {
                     let gate = GateId(new_ref());
                     let command = RunCommand::Interrupt { worker: worker.to_owned(), began: true, gate };
                     return self.command(&run, &command, ack(Then::Done)).await.map(drop);
@@ -274,7 +298,7 @@ impl Drill {
                 let command = RunCommand::Adopt { old: attempt.fence, fence, worker: worker.to_owned() };
                 let Some(run) = self.command(&run, &command, ack(Then::Keep)).await? else { return Ok(()) };
                 let attempt = run.running().context("it was adopted")?.clone();
-                while self.executing().contains(attempt.id.as_str()) {
+                while !self.ended().contains(attempt.id.as_str()) {
                     tokio::time::sleep(Duration::from_millis(3)).await;
                 }
                 // Whoever lost the lease is the first to know of the end.
@@ -287,12 +311,11 @@ impl Drill {
 
     /// The job itself, which goes on whoever holds the lease.
     async fn execute(&self, run: &Run, attempt: &Attempt) -> Result<()> {
-        self.executing().insert(attempt.id.to_string());
         self.mark("begin", attempt)?;
         let pause: f64 = run.job.params.get("pause").and_then(|pause| pause.parse().ok()).unwrap_or(0.0);
         tokio::time::sleep(Duration::from_secs_f64(pause)).await;
         self.mark("end", attempt)?;
-        self.executing().remove(attempt.id.as_str());
+        self.ended().insert(attempt.id.to_string());
         Ok(())
     }
 
@@ -349,8 +372,8 @@ impl Drill {
         self.store.find::<Run>(&task.subject.id).await?.context("a task's run exists")
     }
 
-    fn executing(&self) -> MutexGuard<'_, BTreeSet<String>> {
-        self.executing.lock().unwrap_or_else(PoisonError::into_inner)
+    fn ended(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.ended.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -18,8 +18,8 @@ use super::{
     journal::{Acknowledged, Channel, Claim, Journal},
     node::Target,
     place::{JOBS, Job},
-    random::Random,
 };
+use crate::random::Random;
 
 /// Runs that somebody may still say something about.
 const REMEMBERED: usize = 30;

@@ -3,7 +3,10 @@
 use anyhow::{Context, Result, bail};
 
 pub const USAGE: &str = "usage: kill [--backend sqlite|postgres|both] [--cycles N] [--no-controls] [--only-controls] \
-[--keep] [--verbose]\nSEED=<number> repeats the decisions of a run.";
+[--control sound|early-answer|second-commit|no-fence] [--keep] [--verbose]\nSEED=<number> repeats the decisions of a run.";
+
+/// The little node without and with each fault.
+const CONTROLS: [&str; 4] = ["sound", "early-answer", "second-commit", "no-fence"];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Backend {
@@ -35,6 +38,8 @@ pub struct Options {
     pub cycles: Option<u32>,
     pub product: bool,
     pub controls: bool,
+    /// Only this one of them.
+    pub control: Option<String>,
     /// Keep every directory, not only those of failures.
     pub keep: bool,
     pub verbose: bool,
@@ -53,6 +58,7 @@ impl Options {
             cycles: None,
             product: true,
             controls: true,
+            control: None,
             keep: false,
             verbose: false,
             seed,
@@ -74,6 +80,11 @@ impl Options {
                 }
                 "--no-controls" => options.controls = false,
                 "--only-controls" => options.product = false,
+                "--control" => {
+                    let name = arguments.next().filter(|name| CONTROLS.contains(&name.as_str()));
+                    options.control =
+                        Some(name.with_context(|| format!("--control takes one of {CONTROLS:?}\n{USAGE}"))?);
+                }
                 "--keep" => options.keep = true,
                 "--verbose" => options.verbose = true,
                 other => bail!("unknown argument {other}\n{USAGE}"),
@@ -103,9 +114,13 @@ mod tests {
 
     #[test]
     fn what_is_not_understood_is_refused() {
-        for arguments in
-            [&["--backend", "oracle"][..], &["--cycles", "0"], &["--fast"], &["--only-controls", "--no-controls"]]
-        {
+        for arguments in [
+            &["--backend", "oracle"][..],
+            &["--cycles", "0"],
+            &["--fast"],
+            &["--control", "none"],
+            &["--only-controls", "--no-controls"],
+        ] {
             assert!(parse(arguments).is_err(), "{arguments:?}");
         }
         assert!(Options::parse([], Some("seven".to_owned())).is_err());
