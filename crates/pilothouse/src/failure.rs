@@ -148,6 +148,10 @@ fn exit_of(problem: &ProblemBody) -> Exit {
 
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
+        if let StoreError::Damaged { .. } = &error {
+            return Self::failed(chain(&error))
+                .remedy("It was left as it is. Restore a backup with `pilothouse db restore FILE --force`.");
+        }
         let exit = match &error {
             StoreError::InUse { .. } => Exit::Conflict,
             StoreError::Unavailable { .. } | StoreError::Overloaded => Exit::Unreachable,

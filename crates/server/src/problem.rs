@@ -154,6 +154,7 @@ impl From<StoreError> for Problem {
                 return Self::new(codes::INVALID_CURSOR, "the cursor was not given by this database");
             }
             StoreError::Corrupt { .. }
+            | StoreError::Damaged { .. }
             | StoreError::InUse { .. }
             | StoreError::Unfit { .. }
             | StoreError::NewerSchema { .. }

@@ -18,6 +18,9 @@ pub enum StoreError {
     /// A stored row contradicts itself.
     #[error("row {id} of table {table} is corrupt: {reason}")]
     Corrupt { table: &'static str, id: String, reason: String },
+    /// The SQLite file contradicts itself. It was left as it is.
+    #[error("the ledger {path} is damaged: {findings}")]
+    Damaged { path: String, findings: String },
     /// Another process owns the SQLite file.
     #[error("the database {path} is in use by another process")]
     InUse { path: String },
@@ -41,6 +44,7 @@ impl StoreError {
         match self {
             Self::Unavailable { .. } | Self::Overloaded | Self::DiskFull | Self::UnknownOutcome { .. } => true,
             Self::Corrupt { .. }
+            | Self::Damaged { .. }
             | Self::InUse { .. }
             | Self::Unfit { .. }
             | Self::NewerSchema { .. }

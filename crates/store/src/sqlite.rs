@@ -12,6 +12,7 @@ mod commit;
 mod events;
 mod fault;
 mod open;
+mod owner;
 mod queue;
 mod read;
 mod rows;

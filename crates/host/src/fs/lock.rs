@@ -47,11 +47,20 @@ impl LockFile {
         }
     }
 
-    /// Writes who holds the lock, for the message that others get.
+    /// Writes who holds the lock, for the message that others get, or how it was left; durable once this returns.
     pub fn describe(&mut self, holder: &str) -> io::Result<()> {
         self.file.set_len(0)?;
         self.file.rewind()?;
-        self.file.write_all(holder.as_bytes())
+        self.file.write_all(holder.as_bytes())?;
+        self.file.sync_all()
+    }
+
+    /// What was written last, by this holder or by one before; empty when nobody wrote anything.
+    pub fn description(&mut self) -> io::Result<String> {
+        let mut text = Vec::new();
+        self.file.rewind()?;
+        Read::by_ref(&mut self.file).take(200).read_to_end(&mut text)?;
+        Ok(String::from_utf8_lossy(&text).into_owned())
     }
 
     pub fn path(&self) -> &Path {

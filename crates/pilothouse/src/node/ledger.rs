@@ -17,7 +17,9 @@ pub(crate) async fn open(config: &StoreConfig) -> Result<Store> {
 pub(crate) fn in_use(path: &str) -> Failure {
     let holder = host::fs::read_text(Path::new(&format!("{path}.lock")), 200).unwrap_or_default();
     let holder = host::text::one_line(holder, 80);
-    let holder = if holder.is_empty() { "another process".to_owned() } else { format!("the process with {holder}") };
+    // Between the lock and its word stands what the last owner left.
+    let holder =
+        if !holder.starts_with("pid ") { "another process".to_owned() } else { format!("the process with {holder}") };
     Failure::new(Exit::Conflict, format!("the ledger {path} is held by {holder}")).remedy(
         "One process owns an SQLite ledger: stop that one first, use another --data-dir, or share a PostgreSQL with \
          --database-url.",

@@ -43,6 +43,32 @@ fn a_cursor_of_before_a_restore_is_refused() {
 }
 
 #[test]
+fn a_damaged_ledger_is_refused_with_the_way_back() {
+    let mut house = House::open();
+    let kept = house.say("alice", "run hello", Some("m1")).run_id.unwrap();
+    let backup = house.json(&["db", "backup"])["path"].as_str().unwrap().to_owned();
+    house.stop();
+    let ledger = house.data().join("pilothouse.db");
+    let mut bytes = std::fs::read(&ledger).unwrap();
+    let half = bytes.len() / 2;
+    bytes[half..].fill(0xaa);
+    std::fs::write(&ledger, bytes).unwrap();
+
+    for args in [&["up", "--listen", "127.0.0.1:0"][..], &["db", "check"]] {
+        let refused = house.run(args);
+        assert_eq!(refused.code, 1, "{args:?}: {refused:?}");
+        assert!(
+            refused.stderr.contains("is damaged") && refused.stderr.contains("db restore"),
+            "{args:?}: {refused:?}"
+        );
+    }
+
+    assert_eq!(house.run(&["db", "restore", &backup, "--force"]).code, 0);
+    house.start();
+    assert_eq!(house.status(&kept), "AwaitingApproval");
+}
+
+#[test]
 fn what_is_no_backup_is_not_restored() {
     let house = House::new();
     std::fs::write(house.path().join("letter"), "dear ledger").unwrap();

@@ -4,6 +4,9 @@ use rusqlite::{Error, ErrorCode};
 
 use crate::StoreError;
 
+/// What is corrupt when it is no row.
+pub(super) const FILE: &str = "(file)";
+
 /// The store's error for an error of SQLite.
 #[expect(clippy::needless_pass_by_value, reason = "what `map_err` hands over")]
 pub(super) fn of(error: Error) -> StoreError {
@@ -13,7 +16,7 @@ pub(super) fn of(error: Error) -> StoreError {
         Some(ErrorCode::ConstraintViolation | ErrorCode::TypeMismatch | ErrorCode::TooBig) => {
             StoreError::Rejected { reason }
         }
-        Some(ErrorCode::DatabaseCorrupt) => StoreError::Corrupt { table: "(file)", id: String::new(), reason },
+        Some(ErrorCode::DatabaseCorrupt) => StoreError::Corrupt { table: FILE, id: String::new(), reason },
         Some(ErrorCode::NotADatabase) => StoreError::Unfit { reason },
         _ => StoreError::Unavailable { reason },
     }

@@ -1,8 +1,7 @@
-//! Opens the file: refuses what cannot keep the promises, takes the lock, sets the connections up, migrates.
+//! Opens the file: takes it for this process, refuses what cannot keep the promises, sets the connections up, migrates.
 
 use std::{path::Path, sync::Arc, time::Duration};
 
-use host::fs::{Held, LockFile};
 use rusqlite::{Connection, OpenFlags};
 
 use crate::{
@@ -12,6 +11,7 @@ use crate::{
         Inner, SqliteStore,
         checkpoint::Checkpoints,
         fault,
+        owner::{self, Owner},
         read::Readers,
         writer::{Ledger, Writer},
     },
@@ -32,21 +32,26 @@ pub(super) fn open(path: &Path) -> Result<SqliteStore, StoreError> {
         let reason = format!("SQLite {} is older than 3.51.3, which keeps its log safe", rusqlite::version());
         return Err(StoreError::Unfit { reason });
     }
-    let lock = lock(path)?;
+    let owner = Owner::take(path)?;
     // Made by us first, so that nobody else can read what is in it; SQLite gives its other files the same mode.
     let file = host::fs::open_append(path).map_err(|error| unfit(path, &error))?;
     refuse_network_filesystem(path, &file)?;
+    let found_closed = owner.found_closed(&file);
     drop(file);
 
-    let mut conn = connect(path, WRITER_CACHE)?;
-    let epoch = prepare(&mut conn)?;
+    let mut conn = connect(path, WRITER_CACHE).map_err(|error| damaged(path, error))?;
+    let schema = recognise(&conn).map_err(|error| damaged(path, error))?;
+    if schema.is_some() && !found_closed {
+        owner::refuse_damage(&conn, path)?;
+    }
+    let epoch = migrate(&mut conn, schema.unwrap_or(0))?;
     grow_log(&conn).map_err(fault::of)?;
     let fences =
         conn.query_row("SELECT value FROM counters WHERE name = 'fences'", (), |row| row.get(0)).map_err(fault::of)?;
     let checkpoints = Checkpoints::start(&mut conn, connect(path, 1024)?)?;
     let wake = Wake::default();
     let ledger = Ledger { conn, fences, ready: 0, events: false, fatal: None };
-    let writer = Writer::start(ledger, checkpoints, wake.clone(), lock)?;
+    let writer = Writer::start(ledger, checkpoints, wake.clone(), owner)?;
     let readers = Readers::new(path);
     Ok(SqliteStore { inner: Arc::new(Inner { writer, readers, wake, epoch, path: path.to_owned() }) })
 }
@@ -77,18 +82,6 @@ pub(super) fn connect_reader(path: &Path) -> Result<Connection, StoreError> {
     let conn = connect(path, 8 * 1024)?;
     conn.execute_batch("PRAGMA query_only = ON").map_err(fault::of)?;
     Ok(conn)
-}
-
-fn lock(path: &Path) -> Result<LockFile, StoreError> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".lock");
-    let mut lock = LockFile::acquire(Path::new(&name)).map_err(|held| match held {
-        Held::ByAnother { .. } => StoreError::InUse { path: path.display().to_string() },
-        Held::Io { .. } => unfit(path, &held),
-    })?;
-    // Only for the message that others get.
-    let _ = lock.describe(&format!("pid {}", std::process::id()));
-    Ok(lock)
 }
 
 /// Locks and shared memory of a network filesystem do not keep two machines apart.
@@ -123,15 +116,19 @@ fn refuse_network_filesystem(_: &Path, _: &std::fs::File) -> Result<(), StoreErr
     Ok(())
 }
 
-/// Recognises the file as ours, or as new, and migrates it. Gives back the epoch.
-fn prepare(conn: &mut Connection) -> Result<String, StoreError> {
+/// The schema of a file of ours; `None` when it is new.
+fn recognise(conn: &Connection) -> Result<Option<i64>, StoreError> {
     let id: i64 = conn.query_row("PRAGMA application_id", (), |row| row.get(0)).map_err(fault::of)?;
     let tables: i64 = conn.query_row("SELECT count(*) FROM sqlite_schema", (), |row| row.get(0)).map_err(fault::of)?;
-    let is_new = id == 0 && tables == 0;
-    if !is_new && id != APPLICATION_ID {
-        return Err(StoreError::Unfit { reason: "the file is another program's database".to_owned() });
+    match (id, tables) {
+        (0, 0) => Ok(None),
+        (APPLICATION_ID, _) => meta_number(conn, "schema_version").map(Some),
+        _ => Err(StoreError::Unfit { reason: "the file is another program's database".to_owned() }),
     }
-    let found = if is_new { 0 } else { meta_number(conn, "schema_version")? };
+}
+
+/// Brings the schema up to date. Gives back the epoch.
+fn migrate(conn: &mut Connection, found: i64) -> Result<String, StoreError> {
     for migration in migrate::pending(found)? {
         let tx = conn.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).map_err(fault::of)?;
         tx.execute_batch(migration.sqlite).map_err(fault::of)?;
@@ -178,7 +175,17 @@ pub(super) fn set_meta(conn: &Connection, key: &str, value: &str) -> Result<(), 
     .map(|_| ())
 }
 
-fn unfit(path: &Path, error: &dyn std::error::Error) -> StoreError {
+/// What SQLite calls malformed before it could be checked is damage all the same.
+fn damaged(path: &Path, error: StoreError) -> StoreError {
+    match error {
+        StoreError::Corrupt { table: fault::FILE, reason, .. } => {
+            StoreError::Damaged { path: path.display().to_string(), findings: reason }
+        }
+        other => other,
+    }
+}
+
+pub(super) fn unfit(path: &Path, error: &dyn std::error::Error) -> StoreError {
     let mut reason = format!("{}: {error}", path.display());
     if let Some(source) = error.source() {
         reason.push_str(&format!(": {source}"));

@@ -19,7 +19,7 @@ use tokio::sync::oneshot;
 use crate::{
     StoreError,
     queue::Wake,
-    sqlite::{checkpoint::Checkpoints, fault},
+    sqlite::{checkpoint::Checkpoints, fault, owner::Owner},
 };
 
 /// Jobs that may wait; one more is refused.
@@ -127,12 +127,12 @@ impl std::fmt::Debug for Message {
 }
 
 impl Writer {
-    /// Starts the thread. `keep` is dropped after the connection: the lock on the file.
+    /// Starts the thread, which gives the file back after its connection is closed.
     pub(super) fn start(
         ledger: Ledger,
         checkpoints: Checkpoints,
         wake: Wake,
-        keep: impl Send + 'static,
+        owner: Owner,
     ) -> Result<Self, StoreError> {
         let (jobs, queue) = sync_channel(QUEUE);
         let thread = std::thread::Builder::new()
@@ -140,10 +140,15 @@ impl Writer {
             .spawn(move || {
                 let mut thread = Thread { ledger, checkpoints, wake, broken: None };
                 thread.run(&queue);
+                let is_whole = thread.broken.is_none();
                 // Nobody else may open the file before the last connection to it is closed.
                 thread.checkpoints.stop();
                 drop(thread);
-                drop(keep);
+                match is_whole {
+                    true => owner.leave(),
+                    // A file that failed is looked at before it is used again.
+                    false => drop(owner),
+                }
             })
             .map_err(|error| StoreError::Unavailable { reason: format!("no thread for the writer: {error}") })?;
         Ok(Self { jobs, closed: AtomicBool::new(false), thread: Mutex::new(Some(thread)) })

@@ -81,6 +81,66 @@ async fn a_file_that_is_not_ours_is_refused_and_left_alone() {
     assert_eq!(tables, 1);
 }
 
+/// Breaks the root of a table that is not written to, which lies where it lies in the closed ledger `like`.
+fn damage(path: &std::path::Path, like: &std::path::Path) {
+    let conn = rusqlite::Connection::open(like).unwrap();
+    let number = |sql: &str| conn.query_row(sql, (), |row| row.get::<_, i64>(0)).unwrap();
+    let page = number("SELECT rootpage FROM sqlite_schema WHERE name = 'people'");
+    let offset = u64::try_from((page - 1) * number("PRAGMA page_size")).unwrap();
+    let file = std::fs::OpenOptions::new().write(true).open(path).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, &[0xff; 64], offset).unwrap();
+}
+
+/// Copies what a kill would leave, without the lock file's word.
+fn leave_as_killed(from: &std::path::Path, to: &std::path::Path) {
+    for suffix in ["", "-wal"] {
+        let name = |path: &std::path::Path| format!("{}{suffix}", path.display());
+        std::fs::copy(name(from), name(to)).unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_an_end_that_was_not_orderly_damage_is_refused_and_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let [path, sound, broken] = ["ledger.db", "sound.db", "broken.db"].map(|name| dir.path().join(name));
+    Store::open(&config(&path)).await.unwrap().close().await;
+    let store = Store::open(&config(&path)).await.unwrap();
+    store.commit(new_run("R1")).await.unwrap();
+    leave_as_killed(&path, &sound);
+    leave_as_killed(&path, &broken);
+    store.close().await;
+
+    let store = Store::open(&config(&sound)).await.unwrap();
+    assert!(store.find_row(domain::commit::Table::Runs, "R1").await.unwrap().is_some());
+    store.close().await;
+
+    damage(&broken, &path);
+    let files = ["", "-wal"].map(|suffix| format!("{}{suffix}", broken.display()));
+    let before = files.clone().map(|file| std::fs::read(file).unwrap());
+    for _ in 0..2 {
+        let refused = Store::open(&config(&broken)).await;
+        let Err(StoreError::Damaged { path, findings }) = refused else { panic!("not refused: {refused:?}") };
+        assert_eq!(path, broken.display().to_string());
+        assert!(!findings.is_empty());
+    }
+    assert!(before == files.map(|file| std::fs::read(file).unwrap()), "a refused file was written to");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_that_changed_after_it_was_closed_is_looked_at() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("ledger.db");
+    Store::open(&config(&path)).await.unwrap().close().await;
+    let word = std::fs::read_to_string(dir.path().join("ledger.db.lock")).unwrap();
+    assert!(word.starts_with("closed "), "{word}");
+    Store::open(&config(&path)).await.unwrap().close().await;
+
+    damage(&path, &path);
+
+    let refused = Store::open(&config(&path)).await;
+    assert!(matches!(refused, Err(StoreError::Damaged { .. })), "{refused:?}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_newer_schema_is_refused() {
     let dir = tempfile::tempdir().unwrap();
