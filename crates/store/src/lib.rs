@@ -60,8 +60,18 @@ enum Backend {
 pub mod postgres;
 pub mod sqlite;
 
-/// Calls the same function of whichever backend is behind.
+/// Calls the same function of whichever backend is behind; what asks a server ends within its time.
 macro_rules! both {
+    ($self:ident . $function:ident ( $($argument:expr),* )) => {
+        match &$self.backend {
+            Backend::Sqlite(store) => store.$function($($argument),*).await,
+            Backend::Postgres(store) => store.within(store.$function($($argument),*)).await,
+        }
+    };
+}
+
+/// The same for what takes its own time.
+macro_rules! both_unhurried {
     ($self:ident . $function:ident ( $($argument:expr),* )) => {
         match &$self.backend {
             Backend::Sqlite(store) => store.$function($($argument),*).await,
@@ -90,7 +100,7 @@ impl Store {
 
     /// Makes a commit durable, all or nothing. Whatever is answered survives `kill -9` and power loss.
     pub async fn commit(&self, commit: Commit) -> Result<Committed, StoreError> {
-        both!(self.commit(commit))
+        both_unhurried!(self.commit(commit))
     }
 
     /// A subject's head and children in one snapshot.
@@ -137,7 +147,7 @@ impl Store {
 
     /// Completes what was done and claims what is due, in one commit.
     pub async fn work(&self, done: Vec<Ack>, claim: Claim) -> Result<Worked, StoreError> {
-        both!(self.work(done, claim))
+        both_unhurried!(self.work(done, claim))
     }
 
     pub async fn heartbeat(
@@ -199,12 +209,12 @@ impl Store {
 
     /// Writes a consistent copy of an SQLite ledger; PostgreSQL is backed up with its own tools and refuses.
     pub async fn backup(&self, to: &std::path::Path) -> Result<(), StoreError> {
-        both!(self.backup(to))
+        both_unhurried!(self.backup(to))
     }
 
     /// Integrity as the database itself sees it, plus our own invariants; empty means sound. Read-only.
     pub async fn check(&self) -> Result<Vec<String>, StoreError> {
-        both!(self.check())
+        both_unhurried!(self.check())
     }
 
     pub fn wake(&self) -> Wake {
@@ -216,6 +226,6 @@ impl Store {
 
     /// Ends background threads and connections after what was accepted is durable.
     pub async fn close(&self) {
-        both!(self.close());
+        both_unhurried!(self.close());
     }
 }

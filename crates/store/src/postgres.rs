@@ -4,6 +4,7 @@
 //! ([`guarded`]). Reads, claims and heartbeats have connections of their own, so that a burst of commits delays no lease.
 //! Nothing here waits for a hint: a poll of at most a second is the truth ([`hint`]).
 
+mod patience;
 mod connect;
 mod fault;
 mod migrate;
@@ -35,13 +36,11 @@ use crate::{
         fault::Fault,
         hint::Hints,
         leases::HeartbeatConnection,
+        patience::{Lent, Patience},
     },
     queue::Wake,
     rules,
 };
-
-/// How long an unknown outcome is looked for before the caller is told that it stays unknown.
-const SETTLE_WITHIN: Duration = Duration::from_secs(15);
 
 /// The backend; clones share everything.
 #[derive(Clone, Debug)]
@@ -58,6 +57,7 @@ struct Inner {
     batcher: Batcher,
     heartbeat: HeartbeatConnection,
     hints: Hints,
+    patience: Patience,
     wake: Wake,
     /// The random name of this database's history.
     epoch: String,
@@ -67,8 +67,13 @@ impl PostgresStore {
     pub(crate) async fn open(url: &str) -> Result<Self, StoreError> {
         let connector = Connector::parse(url)?;
         let mut client = connector.connect(Role::General).await?;
-        connect::check_fitness(&client).await?;
-        let epoch = migrate::migrate(&mut client).await?;
+        let patience = connector.patience;
+        let prepared = async {
+            connect::check_fitness(&client).await?;
+            migrate::migrate(&mut client).await
+        };
+        let epoch = tokio::time::timeout(patience.open(), prepared).await.unwrap_or_else(|_| Err(fault::silent()))?;
+        drop(client);
         let wake = Wake::default();
         let inner = Inner {
             pool: connector.pool(Role::General, POOL)?,
@@ -76,6 +81,7 @@ impl PostgresStore {
             batcher: Batcher::start(&connector),
             heartbeat: HeartbeatConnection::new(connector.clone()),
             hints: Hints::start(connector, wake.clone()),
+            patience,
             wake,
             epoch,
         };
@@ -119,10 +125,11 @@ impl PostgresStore {
     }
 
     async fn commit_alone(&self, commit: &Commit) -> Result<Answer, StoreError> {
-        let mut client = self.inner.writers.get().await.map_err(|error| fault::of_pool(&error))?;
+        let mut client = Lent::of(&self.inner.writers, self.inner.patience).await?;
         let mut tries = 1;
         loop {
-            let answer = guarded::commit(&mut client, commit).await;
+            let answer = tokio::time::timeout(self.inner.patience.answer(), guarded::commit(&mut client, commit)).await;
+            let answer = answer.unwrap_or_else(|_| Err(Fault::silent()));
             match &answer {
                 Err(fault) if guarded::is_worth_another(fault, tries) && tries < batch::TRIES => {
                     tokio::time::sleep(batch::jitter(Duration::from_millis(5 << tries))).await;
@@ -133,54 +140,54 @@ impl PostgresStore {
         }
     }
 
-    /// The connection was lost before the answer came: finds out whether the commit is durable, else repeats it once.
+    /// The answer was lost: finds out within its time whether the commit is durable, and repeats it while it is not.
     ///
     /// A repeat is safe whatever the first attempt still does: both need the same version, key or fence, and row locks let
-    /// one of them through.
+    /// one of them through. "Not applied" is said only when the first attempt can no longer come through either.
     async fn settle(&self, commit: &Commit, lost: StoreError) -> Result<Committed, StoreError> {
-        let unknown =
-            |error: StoreError| StoreError::UnknownOutcome { commit: commit.id.to_string(), reason: error.to_string() };
-        tracing::warn!(commit.id = %commit.id, "Lost the connection before commit {} was answered", commit.id);
-        let until = host::clock::monotonic() + SETTLE_WITHIN;
-        let mut repeated = false;
+        tracing::warn!(commit.id = %commit.id, "Lost the answer to commit {}", commit.id);
         let mut last = lost;
-        while host::clock::monotonic() < until {
-            match self.look(commit).await {
-                Ok(Some(true)) => return Ok(outcome::applied(commit)),
-                Ok(None) => return Err(unknown(last)),
-                Ok(Some(false)) if repeated => return Err(unknown(last)),
-                Ok(Some(false)) => {
-                    repeated = true;
-                    match self.commit_alone(commit).await {
-                        Ok(Ok(Committed::Applied { version })) => return Ok(Committed::Applied { version }),
-                        // Refused: by others, or by the first attempt that came through after all.
-                        Ok(Ok(refusal)) => {
-                            return match self.look(commit).await.map_err(unknown)? {
-                                Some(true) => Ok(outcome::applied(commit)),
-                                Some(false) => Ok(refusal),
-                                None => Err(unknown(last)),
-                            };
-                        }
-                        Ok(Err(Fault::Lost(error))) => last = error,
-                        Ok(Err(Fault::Contended(error) | Fault::Refused(error))) => {
-                            return match self.look(commit).await.map_err(unknown)? {
-                                Some(true) => Ok(outcome::applied(commit)),
-                                Some(false) => Err(error),
-                                None => Err(unknown(error)),
-                            };
-                        }
-                        Err(error) => {
-                            // Not sent: it may be tried again.
-                            repeated = false;
+        let settled = tokio::time::timeout(self.inner.patience.settle(), async {
+            loop {
+                match self.look(commit).await {
+                    Ok(Some(true)) => return Some(outcome::applied(commit)),
+                    Ok(None) => return None,
+                    Ok(Some(false)) => match self.commit_alone(commit).await {
+                        Ok(Ok(applied @ Committed::Applied { .. })) => return Some(applied),
+                        Ok(Ok(refusal)) => return self.believe(commit, refusal).await,
+                        Ok(Err(Fault::Refused(error))) if !error.is_transient() => {
                             last = error;
+                            let found = matches!(self.look(commit).await, Ok(Some(true)));
+                            return found.then(|| outcome::applied(commit));
                         }
-                    }
+                        Ok(Err(fault)) => last = fault.into_error(),
+                        Err(error) => last = error,
+                    },
+                    Err(error) => last = error,
                 }
-                Err(error) => last = error,
+                tokio::time::sleep(batch::jitter(Duration::from_millis(250))).await;
             }
-            tokio::time::sleep(batch::jitter(Duration::from_millis(250))).await;
+        });
+        match settled.await {
+            Ok(Some(committed)) => Ok(committed),
+            Ok(None) | Err(_) => {
+                Err(StoreError::UnknownOutcome { commit: commit.id.to_string(), reason: last.to_string() })
+            }
         }
-        Err(unknown(last))
+    }
+
+    /// What the refusal of a repeat says about the first attempt; `None` when it says nothing.
+    async fn believe(&self, commit: &Commit, refusal: Committed) -> Option<Committed> {
+        match (self.look(commit).await, refusal) {
+            // Refused by the first attempt, which came through after all.
+            (Ok(Some(true)), _) => Some(outcome::applied(commit)),
+            // Versions, fences and keys never come back, so the first attempt is refused for the same reason.
+            (Ok(Some(false)), refusal @ (Committed::Duplicate(_) | Committed::Stale | Committed::Fenced)) => {
+                Some(refusal)
+            }
+            // A lock may be released and a budget raised before the first attempt gets there.
+            (Ok(Some(false)), Committed::Applied { .. } | Committed::Refused { .. }) | (Ok(None) | Err(_), _) => None,
+        }
     }
 
     async fn look(&self, commit: &Commit) -> Result<Option<bool>, StoreError> {
@@ -188,8 +195,8 @@ impl PostgresStore {
         outcome::find(&client, commit).await
     }
 
-    async fn client(&self) -> Result<deadpool_postgres::Client, StoreError> {
-        self.inner.pool.get().await.map_err(|error| fault::of_pool(&error))
+    async fn client(&self) -> Result<Lent, StoreError> {
+        Lent::of(&self.inner.pool, self.inner.patience).await
     }
 
     pub(crate) async fn backup(&self, _to: &std::path::Path) -> Result<(), StoreError> {

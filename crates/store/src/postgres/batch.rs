@@ -14,14 +14,16 @@ use std::{
 
 use domain::commit::{Commit, Committed, Then};
 use tokio::sync::{Notify, oneshot};
-use tokio_postgres::{Client, Statement};
+use tokio_postgres::Statement;
 
 use crate::{
     StoreError,
     postgres::{
-        connect::{Connector, Role},
+        connect::{Connected, Connector, Role},
         fault::Fault,
-        outcome, statement,
+        outcome,
+        patience::Patience,
+        statement,
     },
 };
 
@@ -45,6 +47,7 @@ pub(super) type Answer = Result<Committed, Fault>;
 #[derive(Debug, Clone)]
 pub(super) struct Batcher {
     shared: Arc<Shared>,
+    patience: Patience,
 }
 
 #[derive(Debug)]
@@ -156,6 +159,13 @@ impl Queue {
         taken
     }
 
+    /// Whether the commit was still waiting.
+    fn withdraw(&mut self, commit: &Arc<Commit>) -> bool {
+        let waiting = self.waiting.len();
+        self.waiting.retain(|member| !Arc::ptr_eq(&member.commit, commit));
+        self.waiting.len() < waiting
+    }
+
     fn release(&mut self, keys: &Keys) {
         self.in_flight -= 1;
         for key in &keys.writes {
@@ -175,7 +185,8 @@ impl Queue {
 impl Batcher {
     /// Starts the connections' tasks; each connects when it first has something to do.
     pub(super) fn start(connector: &Connector) -> Self {
-        let batcher = Self { shared: Arc::new(Shared { queue: Mutex::default(), work: Notify::new() }) };
+        let shared = Arc::new(Shared { queue: Mutex::default(), work: Notify::new() });
+        let batcher = Self { shared, patience: connector.patience };
         batcher.shared.lock().running = FLUSHERS;
         for _ in 0..FLUSHERS {
             let flusher = Flusher { shared: batcher.shared.clone(), connector: connector.clone(), session: None };
@@ -187,7 +198,7 @@ impl Batcher {
     /// Queues a commit and waits for its end.
     pub(super) async fn commit(&self, commit: Arc<Commit>) -> Result<Answer, StoreError> {
         let (reply, answer) = oneshot::channel();
-        let member = Member { keys: Keys::of(&commit), commit, reply };
+        let member = Member { keys: Keys::of(&commit), commit: commit.clone(), reply };
         {
             let mut queue = self.shared.lock();
             if queue.closed {
@@ -199,13 +210,19 @@ impl Batcher {
             queue.waiting.push_back(member);
         }
         self.shared.work.notify_one();
-        answer.await.map_err(|_| StoreError::Unavailable { reason: "the store was closed".to_owned() })
+        match tokio::time::timeout(self.patience.commit(), answer).await {
+            Ok(answer) => answer.map_err(|_| StoreError::Unavailable { reason: "the store was closed".to_owned() }),
+            // What nobody has taken yet is taken back; of everything else the outcome is not known.
+            Err(_) if self.shared.lock().withdraw(&commit) => Err(StoreError::Overloaded),
+            Err(_) => Ok(Err(Fault::silent())),
+        }
     }
 
     /// Lets what was accepted finish, then ends the connections.
     pub(super) async fn close(&self) {
         self.shared.lock().closed = true;
-        loop {
+        let until = host::clock::monotonic() + self.patience.commit();
+        while host::clock::monotonic() < until {
             self.shared.work.notify_waiters();
             self.shared.work.notify_one();
             if self.shared.lock().running == 0 {
@@ -225,8 +242,9 @@ impl Shared {
 
 /// One connection and the statements prepared on it.
 struct Session {
-    client: Client,
+    client: Connected,
     statements: HashMap<String, Statement>,
+    patience: Patience,
 }
 
 struct Flusher {
@@ -333,11 +351,18 @@ impl Flusher {
 
 impl Session {
     async fn open(connector: &Connector) -> Result<Self, StoreError> {
-        Ok(Self { client: connector.connect(Role::Keyed).await?, statements: HashMap::new() })
+        let client = connector.connect(Role::Keyed).await?;
+        Ok(Self { client, statements: HashMap::new(), patience: connector.patience })
+    }
+
+    /// Sends commits and waits for the answer as long as one may take.
+    async fn send(&mut self, commits: &[Arc<Commit>]) -> Result<Vec<Answer>, Fault> {
+        let patience = self.patience.answer();
+        tokio::time::timeout(patience, self.exchange(commits)).await.unwrap_or_else(|_| Err(Fault::silent()))
     }
 
     /// Sends commits as one statement, and finds out why those that were not applied were not.
-    async fn send(&mut self, commits: &[Arc<Commit>]) -> Result<Vec<Answer>, Fault> {
+    async fn exchange(&mut self, commits: &[Arc<Commit>]) -> Result<Vec<Answer>, Fault> {
         let refs: Vec<&Commit> = commits.iter().map(AsRef::as_ref).collect();
         let composed = statement::compose(&refs);
         let prepared = self.prepared(composed.text).await?;

@@ -22,9 +22,10 @@ use crate::{
     fairness::{Candidate, Leased, choose},
     postgres::{
         PostgresStore, batch,
-        fault::{self, Fault},
+        fault::Fault,
         leases::NOW,
         parameters::{Parameter, Parameters},
+        patience::Lent,
         records::Records,
         statement::Outcome,
         tasks::task,
@@ -143,15 +144,23 @@ fn micros(span: Duration) -> i64 {
 impl PostgresStore {
     pub(crate) async fn work(&self, done: Vec<Ack>, claim: Claim) -> Result<Worked, StoreError> {
         done.iter().try_for_each(|ack| rules::validate_ack(&ack.then))?;
-        let mut client = self.inner.writers.get().await.map_err(|error| fault::of_pool(&error))?;
+        let mut client = Lent::of(&self.inner.writers, self.inner.patience).await?;
         let mut tries = 1;
         let (lost, tasks) = loop {
-            let claimed = match claim.lane {
-                Lane::Fast => work_fast(&client, &done, &claim).await,
-                Lane::Engine => work_engine(&mut client, &done, &claim).await,
+            let claimed = async {
+                match claim.lane {
+                    Lane::Fast => work_fast(&client, &done, &claim).await,
+                    Lane::Engine => work_engine(&mut client, &done, &claim).await,
+                }
             };
-            match claimed {
+            let claimed = tokio::time::timeout(self.inner.patience.answer(), claimed).await;
+            match claimed.unwrap_or_else(|_| Err(Fault::silent())) {
                 Ok(claimed) => break claimed,
+                // The tasks may be leased and the acknowledgements may count; nobody here holds the leases.
+                Err(Fault::Lost(error)) => {
+                    let commit = format!("of a claim by {}", claim.incarnation);
+                    return Err(StoreError::UnknownOutcome { commit, reason: error.to_string() });
+                }
                 Err(Fault::Contended(_)) if tries < batch::TRIES => {
                     tokio::time::sleep(batch::jitter(Duration::from_millis(5 << tries))).await;
                     tries += 1;

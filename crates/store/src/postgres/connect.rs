@@ -1,21 +1,26 @@
 //! Connections: how they are made, what every session is set to, and whether the server may be used at all.
 //!
-//! A session never waits for ever: statements, locks and idle transactions time out, and a peer that went away is
-//! noticed by TCP. Settings travel with the start-up message, so no connection is ever used without them.
+//! A session never waits for ever: statements, locks and idle transactions time out, a peer that went away is noticed by
+//! TCP, and one that only is silent by [`Patience`]. Settings travel with the start-up message, so no connection is ever used without them.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    ops::{Deref, DerefMut},
+    sync::Arc,
+    time::Duration,
+};
 
 use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
+use tokio::task::JoinHandle;
 use tokio_postgres::{
-    Client, Config, Connection, NoTls, Socket,
+    AsyncMessage, Client, Config, Connection, NoTls, Socket,
     config::{SslMode, TargetSessionAttrs},
 };
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use crate::{StoreError, postgres::fault};
-
-/// How long a caller waits for a connection before it is told that the database is not available.
-const POOL_WAIT: Duration = Duration::from_secs(5);
+use crate::{
+    StoreError,
+    postgres::{fault, patience::Patience},
+};
 
 /// What a session is for; sets how it plans.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +55,7 @@ impl Role {
 pub(super) struct Connector {
     config: Config,
     tls: Option<MakeRustlsConnect>,
+    pub(super) patience: Patience,
 }
 
 impl std::fmt::Debug for Connector {
@@ -61,6 +67,7 @@ impl std::fmt::Debug for Connector {
 
 impl Connector {
     pub(super) fn parse(url: &str) -> Result<Self, StoreError> {
+        let (patience, url) = Patience::parse(url)?;
         // Certificates are always verified in full, so the stricter spellings mean the same.
         let url = url.replace("sslmode=verify-full", "sslmode=require").replace("sslmode=verify-ca", "sslmode=require");
         let mut config: Config = url.parse().map_err(|error| StoreError::Unfit {
@@ -88,7 +95,7 @@ impl Connector {
                 None
             }
         };
-        Ok(Self { config, tls })
+        Ok(Self { config, tls, patience })
     }
 
     fn config(&self, role: Role) -> Config {
@@ -111,79 +118,90 @@ impl Connector {
         Pool::builder(manager)
             .max_size(size)
             .runtime(Runtime::Tokio1)
-            .wait_timeout(Some(POOL_WAIT))
-            .create_timeout(Some(POOL_WAIT))
-            .recycle_timeout(Some(POOL_WAIT))
+            .wait_timeout(Some(self.patience.pool()))
+            .create_timeout(Some(self.patience.pool()))
+            .recycle_timeout(Some(self.patience.pool()))
             .build()
             .map_err(|error| StoreError::Unfit { reason: error.to_string() })
     }
 
-    /// A connection of its own, driven in the background until the client is dropped.
-    pub(super) async fn connect(&self, role: Role) -> Result<Client, StoreError> {
-        let config = self.config(role);
-        match &self.tls {
-            Some(tls) => {
-                let (client, connection) = config.connect(tls.clone()).await.map_err(|error| fault::of(&error))?;
-                drive(connection);
-                Ok(client)
-            }
-            None => {
-                let (client, connection) = config.connect(NoTls).await.map_err(|error| fault::of(&error))?;
-                drive(connection);
-                Ok(client)
-            }
-        }
+    /// A connection of its own, driven in the background until it is dropped.
+    pub(super) async fn connect(&self, role: Role) -> Result<Connected, StoreError> {
+        self.listen(role, |_, _| {}).await
     }
 
     /// A connection whose notifications are handed to `hear`, by the channel's payload and the sender's process.
-    pub(super) async fn listen<H>(&self, hear: H) -> Result<Client, StoreError>
+    pub(super) async fn listen<H>(&self, role: Role, hear: H) -> Result<Connected, StoreError>
     where
         H: FnMut(&str, i32) + Send + 'static,
     {
-        let config = self.config(Role::General);
-        match &self.tls {
-            Some(tls) => {
-                let (client, connection) = config.connect(tls.clone()).await.map_err(|error| fault::of(&error))?;
-                overhear(connection, hear);
-                Ok(client)
+        let config = self.config(role);
+        let connecting = async {
+            match &self.tls {
+                Some(tls) => {
+                    let (client, connection) = config.connect(tls.clone()).await.map_err(|error| fault::of(&error))?;
+                    Ok(Connected { client, driver: drive(connection, hear) })
+                }
+                None => {
+                    let (client, connection) = config.connect(NoTls).await.map_err(|error| fault::of(&error))?;
+                    Ok(Connected { client, driver: drive(connection, hear) })
+                }
             }
-            None => {
-                let (client, connection) = config.connect(NoTls).await.map_err(|error| fault::of(&error))?;
-                overhear(connection, hear);
-                Ok(client)
-            }
+        };
+        // The driver's own limit ends with the first packet; the server may be silent after it.
+        match tokio::time::timeout(self.patience.connect(), connecting).await {
+            Ok(connected) => connected,
+            Err(_) => Err(fault::silent()),
         }
+    }
+}
+
+/// A connection and the task that drives it, which ends with it whatever is still awaited.
+#[derive(Debug)]
+pub(super) struct Connected {
+    client: Client,
+    driver: JoinHandle<()>,
+}
+
+impl Deref for Connected {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        &self.client
+    }
+}
+
+impl DerefMut for Connected {
+    fn deref_mut(&mut self) -> &mut Client {
+        &mut self.client
+    }
+}
+
+impl Drop for Connected {
+    fn drop(&mut self) {
+        self.driver.abort();
     }
 }
 
 /// Whoever waits on the connection is told its error; there is nobody else to tell.
-fn drive<T>(connection: Connection<Socket, T>)
-where
-    T: tokio_postgres::tls::TlsStream + Unpin + Send + 'static,
-{
-    drop(host::task::spawn("postgres connection", async move {
-        if let Err(error) = connection.await {
-            tracing::debug!(error = %fault::text(&error), "A database connection ended");
-        }
-    }));
-}
-
-fn overhear<T, H>(mut connection: Connection<Socket, T>, mut hear: H)
+fn drive<T, H>(mut connection: Connection<Socket, T>, mut hear: H) -> JoinHandle<()>
 where
     T: tokio_postgres::tls::TlsStream + Unpin + Send + 'static,
     H: FnMut(&str, i32) + Send + 'static,
 {
-    drop(host::task::spawn("postgres listener", async move {
+    host::task::spawn("postgres connection", async move {
         loop {
             match std::future::poll_fn(|context| connection.poll_message(context)).await {
-                Some(Ok(tokio_postgres::AsyncMessage::Notification(heard))) => {
-                    hear(heard.payload(), heard.process_id());
-                }
+                Some(Ok(AsyncMessage::Notification(heard))) => hear(heard.payload(), heard.process_id()),
                 Some(Ok(_)) => {}
-                Some(Err(_)) | None => return,
+                Some(Err(error)) => {
+                    tracing::debug!(error = %fault::text(&error), "A database connection ended");
+                    return;
+                }
+                None => return,
             }
         }
-    }));
+    })
 }
 
 fn tls() -> Result<MakeRustlsConnect, StoreError> {

@@ -2,7 +2,10 @@
 
 use std::error::Error as _;
 
-use tokio_postgres::{Error, error::SqlState};
+use tokio_postgres::{
+    Error,
+    error::{Severity, SqlState},
+};
 
 use crate::StoreError;
 
@@ -21,7 +24,16 @@ impl Fault {
     pub(super) fn of(error: &Error) -> Self {
         let meaning = of(error);
         let Some(state) = error.code() else { return Self::Lost(meaning) };
-        if state == &SqlState::ADMIN_SHUTDOWN || state == &SqlState::CRASH_SHUTDOWN || state.code().starts_with("08") {
+        // Whoever ends a session, or the whole server, may do so between a commit and its answer.
+        let is_the_end = error
+            .as_db_error()
+            .and_then(|error| error.parsed_severity())
+            .is_some_and(|severity| matches!(severity, Severity::Fatal | Severity::Panic));
+        if is_the_end
+            || state == &SqlState::ADMIN_SHUTDOWN
+            || state == &SqlState::CRASH_SHUTDOWN
+            || state.code().starts_with("08")
+        {
             Self::Lost(meaning)
         } else if [
             SqlState::T_R_DEADLOCK_DETECTED,
@@ -37,11 +49,21 @@ impl Fault {
         }
     }
 
+    /// Nothing was heard in time.
+    pub(super) fn silent() -> Self {
+        Self::Lost(silent())
+    }
+
     pub(super) fn into_error(self) -> StoreError {
         match self {
             Self::Lost(error) | Self::Contended(error) | Self::Refused(error) => error,
         }
     }
+}
+
+/// The store's error for a server that does not answer.
+pub(super) fn silent() -> StoreError {
+    StoreError::Unavailable { reason: "the server did not answer in time".to_owned() }
 }
 
 /// The store's error for an error of the driver.

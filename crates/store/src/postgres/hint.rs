@@ -12,14 +12,16 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::Notify;
-use tokio_postgres::Client;
-
 use crate::{
     StoreError,
-    postgres::{batch::jitter, connect::Connector, fault},
+    postgres::{
+        batch::jitter,
+        connect::{Connected, Connector, Role},
+        fault,
+    },
     queue::Wake,
 };
+use tokio::sync::Notify;
 
 /// Between two hints of the same process.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -77,7 +79,7 @@ async fn say_and_hear(connector: &Connector, wake: &Wake, pending: &Pending) -> 
     let own_process = Arc::new(std::sync::atomic::AtomicI32::new(0));
     let (heard_by, own) = (wake.clone(), own_process.clone());
     let client = connector
-        .listen(move |payload, process| {
+        .listen(Role::General, move |payload, process| {
             // What this process said it has woken up for already.
             if process == own.load(Ordering::Acquire) {
                 return;
@@ -89,21 +91,26 @@ async fn say_and_hear(connector: &Connector, wake: &Wake, pending: &Pending) -> 
             }
         })
         .await?;
-    let row = client.query_one("SELECT pg_backend_pid()", &[]).await.map_err(|error| fault::of(&error))?;
-    own_process.store(row.get(0), Ordering::Release);
-    client.batch_execute("LISTEN pilothouse").await.map_err(|error| fault::of(&error))?;
+    let patience = connector.patience.answer();
+    let listening = async {
+        let row = client.query_one("SELECT pg_backend_pid()", &[]).await.map_err(|error| fault::of(&error))?;
+        own_process.store(row.get(0), Ordering::Release);
+        client.batch_execute("LISTEN pilothouse").await.map_err(|error| fault::of(&error))
+    };
+    tokio::time::timeout(patience, listening).await.unwrap_or_else(|_| Err(fault::silent()))?;
     // Whatever was said while nobody listened.
     wake.tasks_ready();
     wake.events_committed();
     while !pending.closed.load(Ordering::Acquire) {
         let quiet = tokio::time::timeout(Duration::from_secs(15), pending.any.notified()).await;
-        say(&client, pending, quiet.is_err()).await?;
+        let said = tokio::time::timeout(patience, say(&client, pending, quiet.is_err())).await;
+        said.unwrap_or_else(|_| Err(fault::silent()))?;
         tokio::time::sleep(PAUSE).await;
     }
     Ok(())
 }
 
-async fn say(client: &Client, pending: &Pending, is_quiet: bool) -> Result<(), StoreError> {
+async fn say(client: &Connected, pending: &Pending, is_quiet: bool) -> Result<(), StoreError> {
     let texts = match (pending.tasks.swap(false, Ordering::AcqRel), pending.events.swap(false, Ordering::AcqRel)) {
         (true, true) => "NOTIFY pilothouse, 'tasks'; NOTIFY pilothouse, 'events'",
         (true, false) => "NOTIFY pilothouse, 'tasks'",

@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use domain::{ids::TaskId, time::Timestamp};
 use tokio::sync::Mutex;
-use tokio_postgres::{Client, Statement};
+use tokio_postgres::Statement;
 
 use crate::{
     StoreError,
     postgres::{
         PostgresStore,
-        connect::{Connector, Role},
+        connect::{Connected, Connector, Role},
         fault,
     },
     queue::{Beat, Heartbeat, Reaped},
@@ -26,7 +26,7 @@ pub(super) const NOW: &str = "(extract(epoch from clock_timestamp()) * 1000000):
 #[derive(Debug)]
 pub(super) struct HeartbeatConnection {
     connector: Connector,
-    session: Mutex<Option<(Client, Statement)>>,
+    session: Mutex<Option<(Connected, Statement)>>,
 }
 
 impl HeartbeatConnection {
@@ -77,14 +77,16 @@ impl PostgresStore {
         lease: Duration,
         now: Timestamp,
     ) -> Result<Heartbeat, StoreError> {
-        let lease = i64::try_from(lease.as_micros()).unwrap_or(i64::MAX / 4).min(i64::MAX / 4);
+        let micros = i64::try_from(lease.as_micros()).unwrap_or(i64::MAX / 4).min(i64::MAX / 4);
         let mut answer = Heartbeat { fenced: Vec::new(), stop: Vec::new(), skipped: Vec::new(), now };
         if beats.is_empty() {
             let row = self.read_opt(&format!("SELECT {NOW}"), &[]).await?;
             answer.now = row.map_or(now, |row| Timestamp::from_micros(row.get(0)));
             return Ok(answer);
         }
-        for row in self.inner.heartbeat.beat(beats, lease).await? {
+        let beat = self.inner.heartbeat.beat(beats, micros);
+        let rows = tokio::time::timeout(self.inner.patience.beat(lease), beat).await;
+        for row in rows.unwrap_or_else(|_| Err(fault::silent()))? {
             let place = usize::try_from(row.get::<_, i64>(0)).unwrap_or(usize::MAX);
             let Some(beat) = beats.get(place) else { continue };
             answer.now = Timestamp::from_micros(row.get(4));

@@ -12,6 +12,7 @@ mod differential;
 mod events;
 mod files;
 mod guards;
+mod lost;
 mod model;
 mod parameters;
 mod queue;

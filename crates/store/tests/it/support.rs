@@ -45,7 +45,7 @@ pub(crate) struct Db {
 
 enum Place {
     Sqlite(tempfile::TempDir),
-    Postgres { admin: String, name: String },
+    Postgres { admin: String, name: String, url: String },
 }
 
 /// A way past the store, to damage rows and to see all of them.
@@ -58,7 +58,7 @@ pub(crate) enum Raw {
 pub(crate) async fn run(mut db: Db, test: impl AsyncFnOnce(&mut Db)) {
     let outcome = AssertUnwindSafe(test(&mut db)).catch_unwind().await;
     db.store.close().await;
-    if let Place::Postgres { admin, name } = &db.place {
+    if let Place::Postgres { admin, name, .. } = &db.place {
         let client = connect(admin).await;
         let drop = format!("DROP DATABASE {name} WITH (FORCE)");
         // The server's own vacuum may be at work in it, which a plain role cannot end.
@@ -92,7 +92,7 @@ impl Db {
         let url = format!("{server}/{name}");
         let store = Store::open(&StoreConfig::Postgres { url: url.clone() }).await.unwrap();
         let raw = connect(&url).await;
-        Self { store, raw: Raw::Postgres(raw), place: Place::Postgres { admin, name } }
+        Self { store, raw: Raw::Postgres(raw), place: Place::Postgres { admin, name, url } }
     }
 
     pub(crate) fn is_sqlite(&self) -> bool {
@@ -104,6 +104,14 @@ impl Db {
         match &self.place {
             Place::Sqlite(dir) => dir.path().join("ledger.db"),
             Place::Postgres { .. } => panic!("there is no file"),
+        }
+    }
+
+    /// The address, on PostgreSQL.
+    pub(crate) fn url(&self) -> &str {
+        match &self.place {
+            Place::Postgres { url, .. } => url,
+            Place::Sqlite(_) => panic!("there is no address"),
         }
     }
 
