@@ -149,7 +149,7 @@ impl Connector {
             }
         };
         // The driver's own limit ends with the first packet; the server may be silent after it.
-        match tokio::time::timeout(self.patience.connect(), connecting).await {
+        match tokio::time::timeout(self.patience.connect(), Box::pin(connecting)).await {
             Ok(connected) => connected,
             Err(_) => Err(fault::silent()),
         }

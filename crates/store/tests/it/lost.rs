@@ -85,7 +85,7 @@ impl Drill {
 /// Waits for a call, which must end within its bound.
 async fn in_time<T>(what: &str, call: impl Future<Output = T>) -> T {
     let started = host::clock::monotonic();
-    let ended = tokio::time::timeout(2 * LONGEST_CALL, call).await;
+    let ended = tokio::time::timeout(2 * LONGEST_CALL, Box::pin(call)).await;
     let took = started.elapsed();
     let answer = ended.unwrap_or_else(|_| panic!("{what} did not end within {took:?}"));
     assert!(took < LONGEST_CALL, "{what} took {took:?}");
@@ -224,7 +224,7 @@ async fn compare(db: &Db, told: &BTreeMap<CommitId, Told>) {
 async fn ask_everything(store: &Store, n: u64) -> Vec<(&'static str, Duration, Option<StoreError>)> {
     async fn timed<T>(what: &'static str, call: impl Future<Output = Result<T, StoreError>>) -> Answered {
         let started: Instant = host::clock::monotonic();
-        let error = call.await.err();
+        let error = in_time(what, call).await.err();
         (what, started.elapsed(), error)
     }
     type Answered = (&'static str, Duration, Option<StoreError>);
@@ -232,13 +232,16 @@ async fn ask_everything(store: &Store, n: u64) -> Vec<(&'static str, Duration, O
     let guard = domain::commit::Guard::Unique { key: name("key"), holder: name("holder") };
     let beat = store::Beat { task: "T".into(), fence: domain::ids::Fence(1) };
     let (a, b, c, d, e, f, g) = tokio::join!(
-        timed("plain commit", store.commit(new_run(&name("R")))),
-        timed("guarded commit", store.commit(new_run(&name("G")).guard(guard))),
-        timed("fast claim", store.work(Vec::new(), claim("w", Lane::Fast, 1))),
-        timed("engine claim", store.work(Vec::new(), claim("w", Lane::Engine, 1))),
-        timed("heartbeat", store.heartbeat(std::slice::from_ref(&beat), Duration::from_secs(30), crate::support::NOON)),
-        timed("reap", store.reap("w", 1)),
-        timed("read", store.find_row(Table::Runs, "R")),
+        timed("plain commit", Box::pin(store.commit(new_run(&name("R"))))),
+        timed("guarded commit", Box::pin(store.commit(new_run(&name("G")).guard(guard)))),
+        timed("fast claim", Box::pin(store.work(Vec::new(), claim("w", Lane::Fast, 1)))),
+        timed("engine claim", Box::pin(store.work(Vec::new(), claim("w", Lane::Engine, 1)))),
+        timed(
+            "heartbeat",
+            Box::pin(store.heartbeat(std::slice::from_ref(&beat), Duration::from_secs(30), crate::support::NOON))
+        ),
+        timed("reap", Box::pin(store.reap("w", 1))),
+        timed("read", Box::pin(store.find_row(Table::Runs, "R"))),
     );
     vec![a, b, c, d, e, f, g]
 }
