@@ -55,6 +55,8 @@ fn believed(commit: &Commit) -> i64 {
     match commit.subject {
         None => -1,
         Some((_, At::New)) => 0,
+        // Versions begin at 1; what is below is no version of anything, and must not look like a new subject.
+        Some((_, At::Version(version))) if version < 1 => i64::MAX,
         Some((_, At::Version(version))) => version,
     }
 }

@@ -108,9 +108,8 @@ async fn a_commit_on_anything_but_the_current_version_is_stale(db: &mut Db) {
     db.applied(new_run("R1")).await;
     db.applied(change_run("R1", 1)).await;
 
-    for stale in
-        [new_run("R1"), change_run("R1", 1), change_run("R1", 3), change_run("R2", 1), change_run("R1", i64::MAX)]
-    {
+    let versions = [i64::MIN, -1, 0, 1, 3, i64::MAX].map(|version| change_run("R1", version));
+    for stale in versions.into_iter().chain([new_run("R1"), change_run("R2", 1)]) {
         assert_eq!(db.store.commit(stale).await.unwrap(), Committed::Stale);
     }
     assert_eq!(db.store.find_row(Table::Runs, "R1").await.unwrap().unwrap().version, 2);
