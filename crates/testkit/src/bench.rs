@@ -7,7 +7,10 @@
 pub mod rows;
 pub mod operation;
 pub mod load;
+pub mod start;
+pub mod backlog;
 pub mod raw;
 pub mod pgbench;
+pub mod fixture;
 pub mod report;
 pub mod run;

@@ -32,13 +32,18 @@ impl Report {
         }
     }
 
-    /// `None` when nothing was asked of the row.
-    pub fn is_met(&self) -> Option<bool> {
-        match (&self.outcome, self.row.goal()) {
-            (Outcome::Missing { .. } | Outcome::Failed { .. }, _) => Some(false),
-            (Outcome::Measured { .. }, None) => None,
-            (Outcome::Measured { .. }, Some(goal)) => Some(self.ratio().is_some_and(|ratio| goal.is_met_by(ratio))),
+    /// What the goal is asked of.
+    fn reached(&self) -> Option<f64> {
+        match (&self.outcome, self.row.limit()) {
+            (Outcome::Measured { .. }, Some(_)) => self.ratio(),
+            (Outcome::Measured { value, .. }, None) => Some(*value),
+            (Outcome::Missing { .. } | Outcome::Failed { .. }, _) => None,
         }
+    }
+
+    /// A row that is missing or has failed is not met.
+    pub fn is_met(&self) -> bool {
+        self.reached().is_some_and(|reached| self.row.goal().is_met_by(reached))
     }
 
     pub fn json(&self) -> String {
@@ -54,8 +59,8 @@ impl Report {
             Outcome::Missing { reason } => drop(object.insert("missing".to_owned(), reason.as_str().into())),
             Outcome::Failed { reason } => drop(object.insert("failed".to_owned(), reason.as_str().into())),
         }
-        object.insert("goal".to_owned(), self.row.goal().map(|goal| goal.must).into());
-        object.insert("aim".to_owned(), self.row.goal().map(|goal| goal.aim).into());
+        object.insert("goal".to_owned(), self.row.goal().must.into());
+        object.insert("aim".to_owned(), self.row.goal().aim.into());
         object.insert("met".to_owned(), self.is_met().into());
         serde_json::Value::Object(object).to_string()
     }
@@ -63,26 +68,23 @@ impl Report {
     pub fn line(&self) -> String {
         let name = self.row.name();
         let (value, limit) = match &self.outcome {
-            Outcome::Missing { reason } => return format!("{name:<16} missing: {reason}"),
-            Outcome::Failed { reason } => return format!("{name:<16} failed: {reason}"),
+            Outcome::Missing { reason } => return format!("{name:<21} missing: {reason}"),
+            Outcome::Failed { reason } => return format!("{name:<21} failed: {reason}"),
             Outcome::Measured { value, limit } => (*value, *limit),
         };
-        let measured = format!("{name:<16} {value:>10.2} {:<13}", self.row.unit());
-        let (Some(limit), Some(ratio), Some(goal)) = (limit, self.ratio(), self.row.goal()) else {
-            return measured.trim_end().to_owned();
-        };
+        let measured = format!("{name:<21} {value:>10.2} {:<13}", self.row.unit());
+        let (goal, reached) = (self.row.goal(), self.reached().unwrap_or(f64::NAN));
         let sign = if goal.less_is_better { "<=" } else { ">=" };
-        let verdict = match (goal.is_exceeded_by(ratio), goal.is_met_by(ratio)) {
+        let verdict = match (goal.is_exceeded_by(reached), goal.is_met_by(reached)) {
             (true, _) => "aim met",
             (false, true) => "met",
             (false, false) => "NOT MET",
         };
-        format!(
-            "{measured} {limit:>10.2}  {ratio:>5.2}x  {sign} {:.2} (aim {:.2})  {verdict}   to: {}",
-            goal.must,
-            goal.aim,
-            self.row.limit().unwrap_or_default()
-        )
+        let asked = format!("{sign} {} (aim {})  {verdict}", goal.must, goal.aim);
+        match (limit, self.row.limit()) {
+            (Some(limit), Some(to)) => format!("{measured} {reached:>6.2}x  {asked}  to {limit:.2}: {to}"),
+            (_, _) => format!("{measured} {:>7}  {asked}", ""),
+        }
     }
 }
 
@@ -99,15 +101,23 @@ mod tests {
     fn a_row_that_is_missing_is_not_met() {
         let report = Report { row: Row::Postgres64, outcome: Outcome::Missing { reason: "no pgbench".to_owned() } };
 
-        assert_eq!(report.is_met(), Some(false));
-        assert_eq!(report.line(), "postgres-64      missing: no pgbench");
+        assert!(!report.is_met());
+        assert_eq!(report.line(), "postgres-64           missing: no pgbench");
+    }
+
+    #[test]
+    fn a_row_without_a_limit_is_judged_by_its_value() {
+        let of = |value| Report { row: Row::SqliteDrain, outcome: Outcome::Measured { value, limit: None } };
+
+        assert!(of(25_000.0).is_met());
+        assert!(!of(24_999.0).is_met());
     }
 
     #[test]
     fn a_latency_is_met_from_below() {
         let of = |value| Report { row: Row::Sqlite1, outcome: Outcome::Measured { value, limit: Some(1.0) } };
 
-        assert_eq!(of(1.4).is_met(), Some(true));
-        assert_eq!(of(1.6).is_met(), Some(false));
+        assert!(of(0.9).is_met());
+        assert!(!of(1.1).is_met());
     }
 }

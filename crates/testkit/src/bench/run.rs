@@ -1,221 +1,289 @@
 //! Rounds: every row and its limit, one after the other, several times over.
 
-use std::{collections::BTreeMap, path::Path, time::Duration};
-
-use store::{Store, StoreConfig};
-use tempfile::TempDir;
+use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
     bench::{
+        backlog,
+        fixture::{self, Fixture},
         load, pgbench, raw,
         report::{Outcome, Report},
-        rows::Row,
+        rows::{Kind, Row},
+        start,
     },
     database::{self, Database},
 };
 
-/// How long and how often.
+/// How long, how often and how much.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
     pub rounds: usize,
     pub span: Duration,
+    /// Longer where the span is short: its 64 connections take a while to get going.
+    pub pgbench: Duration,
     pub drained: usize,
+    pub started: usize,
+    /// Tasks behind those that are drained: half ready, half scheduled.
+    pub behind: usize,
+    /// Messages and events of a large ledger.
+    pub history: usize,
 }
 
 impl Plan {
-    pub const FULL: Self = Self { rounds: 5, span: Duration::from_secs(4), drained: 30_000 };
-    pub const QUICK: Self = Self { rounds: 3, span: Duration::from_secs(2), drained: 10_000 };
+    pub const FULL: Self = Self {
+        rounds: 5,
+        span: Duration::from_secs(4),
+        pgbench: Duration::from_secs(5),
+        drained: 30_000,
+        started: 100,
+        behind: 2_000_000,
+        history: 1_000_000,
+    };
+    pub const QUICK: Self = Self {
+        rounds: 3,
+        span: Duration::from_millis(1_500),
+        pgbench: Duration::from_secs(4),
+        drained: 10_000,
+        started: 20,
+        behind: 20_000,
+        history: 20_000,
+    };
 }
+
+/// The ledger that a page is compared with.
+const SHORT_HISTORY: usize = 1_000;
+/// Pages that are read for one figure.
+const PAGES: usize = 200;
+const WORKERS: usize = 4;
+const CLAIM: u32 = 200;
 
 /// What one kind of measurement gave in each round.
 #[derive(Clone, Debug, Default)]
 struct Series {
     values: Vec<f64>,
+    limits: Vec<f64>,
     failed: Option<String>,
 }
 
 impl Series {
-    fn add(&mut self, measured: Result<f64, String>) {
-        match measured {
-            Ok(value) => self.values.push(value),
-            Err(reason) => self.failed = Some(reason),
+    fn outcome(&self) -> Outcome {
+        match (&self.failed, median(&self.values)) {
+            (Some(reason), _) => Outcome::Failed { reason: reason.clone() },
+            (None, None) => Outcome::Failed { reason: "nothing was measured".to_owned() },
+            (None, Some(value)) => Outcome::Measured { value, limit: median(&self.limits) },
         }
-    }
-
-    fn median(&self) -> Result<f64, String> {
-        if let Some(reason) = &self.failed {
-            return Err(reason.clone());
-        }
-        let mut values = self.values.clone();
-        values.sort_by(f64::total_cmp);
-        values.get(values.len() / 2).copied().ok_or_else(|| "nothing was measured".to_owned())
     }
 }
 
-/// A row's own figures and those of its limit.
-#[derive(Clone, Debug, Default)]
-struct Measurements {
-    values: Series,
-    limits: Series,
+fn median(values: &[f64]) -> Option<f64> {
+    let mut values = values.to_vec();
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied()
 }
+
+/// A figure and its limit, measured one after the other.
+type Measured = Result<(f64, Option<f64>), String>;
 
 /// Measures these rows; `say` is told what is being done.
 pub async fn run(rows: &[Row], plan: Plan, say: impl Fn(&str)) -> Vec<Report> {
-    let postgres = match rows.iter().any(|row| row.needs_postgres()) {
-        true => Postgres::prepare(rows.iter().any(|row| row.needs_pgbench())).await,
-        false => Err("not asked for".to_owned()),
-    };
-    let mut measured: BTreeMap<&str, Measurements> = BTreeMap::new();
+    let mut bench = Bench::prepare(rows, plan).await;
+    let mut measured: BTreeMap<&str, Series> = BTreeMap::new();
     for round in 1..=plan.rounds {
+        bench.round_limit = None;
         for row in rows {
+            if bench.missing(*row).is_some() {
+                continue;
+            }
+            let series = measured.entry(row.name()).or_default();
+            if series.failed.is_some() {
+                continue;
+            }
             say(&format!("round {round} of {}: {}", plan.rounds, row.name()));
-            let entry = measured.entry(row.name()).or_default();
-            match (row, &postgres) {
-                (Row::Sqlite256, _) => sqlite_rate(entry, plan).await,
-                (Row::Sqlite1, _) => sqlite_latency(entry, plan).await,
-                (Row::DrainSqlite, _) => entry.values.add(drain_sqlite(plan).await),
-                (Row::Postgres64, Ok(postgres)) => postgres.rate(entry, 64, plan).await,
-                (Row::Postgres256, Ok(postgres)) => postgres.rate(entry, 256, plan).await,
-                (Row::DrainPostgres, Ok(postgres)) => {
-                    let drained = load::drain(&postgres.store, plan.drained, 4, 200).await;
-                    entry.values.add(drained.map_err(|error| error.to_string()));
+            match bench.measure(*row).await {
+                Ok((value, limit)) => {
+                    series.values.push(value);
+                    series.limits.extend(limit);
                 }
-                (Row::Postgres64 | Row::Postgres256 | Row::DrainPostgres, Err(_)) => {}
+                Err(reason) => series.failed = Some(reason),
             }
         }
     }
-    let reports = rows.iter().map(|row| Report { row: *row, outcome: outcome(*row, &measured, &postgres) }).collect();
-    if let Ok(postgres) = postgres {
-        postgres.end().await;
-    }
+    let outcome = |row: Row| match bench.missing(row) {
+        Some(reason) => Outcome::Missing { reason: reason.to_owned() },
+        None => measured.get(row.name()).map_or_else(|| Series::default().outcome(), Series::outcome),
+    };
+    let reports = rows.iter().map(|row| Report { row: *row, outcome: outcome(*row) }).collect();
+    bench.end().await;
     reports
 }
 
-fn outcome(row: Row, measured: &BTreeMap<&str, Measurements>, postgres: &Result<Postgres, String>) -> Outcome {
-    if row.needs_postgres() {
-        match postgres {
-            Err(reason) => return Outcome::Missing { reason: reason.clone() },
-            Ok(postgres) if row.needs_pgbench() => {
-                if let Err(reason) = &postgres.pgbench {
-                    return Outcome::Missing { reason: reason.clone() };
-                }
-            }
-            Ok(_) => {}
-        }
-    }
-    let Some(series) = measured.get(row.name()) else { return Outcome::Failed { reason: "not measured".to_owned() } };
-    let limit = match row.limit() {
-        Some(_) => series.limits.median().map(Some),
-        None => Ok(None),
-    };
-    match (series.values.median(), limit) {
-        (Ok(value), Ok(limit)) => Outcome::Measured { value, limit },
-        (Err(reason), _) | (_, Err(reason)) => Outcome::Failed { reason },
-    }
-}
-
-/// A directory for one measurement, on the disk the working directory is on: `/tmp` may be memory.
-fn directory() -> Result<TempDir, String> {
-    let target = Path::new("target");
-    let parent = if target.is_dir() { target } else { Path::new(".") };
-    tempfile::Builder::new().prefix("bench-").tempdir_in(parent).map_err(|error| error.to_string())
-}
-
-async fn open_sqlite(directory: &TempDir) -> Result<Store, String> {
-    let path = directory.path().join("ledger.sqlite");
-    Store::open(&StoreConfig::Sqlite { path }).await.map_err(|error| error.to_string())
-}
-
-async fn sqlite_load(callers: usize, plan: Plan) -> Result<load::Measured, String> {
-    let directory = directory()?;
-    let store = open_sqlite(&directory).await?;
-    let measured = load::decide(&store, callers, plan.span).await.map_err(|error| error.to_string());
-    store.close().await;
-    measured
-}
-
-async fn sqlite_raw(per_transaction: usize, plan: Plan) -> Result<load::Measured, String> {
-    let directory = directory()?;
-    open_sqlite(&directory).await?.close().await;
-    let path = directory.path().join("ledger.sqlite");
-    let measured = host::task::spawn_blocking("raw loop", move || raw::run(&path, per_transaction, plan.span))
-        .await
-        .map_err(|error| error.to_string())?;
-    measured.map_err(|error| error.to_string())
-}
-
-async fn sqlite_rate(entry: &mut Measurements, plan: Plan) {
-    entry.values.add(sqlite_load(256, plan).await.map(|measured| measured.per_second));
-    entry.limits.add(sqlite_raw(256, plan).await.map(|measured| measured.per_second));
-}
-
-async fn sqlite_latency(entry: &mut Measurements, plan: Plan) {
-    entry.values.add(sqlite_load(1, plan).await.map(|measured| measured.p50_ms));
-    entry.limits.add(sqlite_raw(1, plan).await.map(|measured| measured.p50_ms));
-}
-
-async fn drain_sqlite(plan: Plan) -> Result<f64, String> {
-    let directory = directory()?;
-    let store = open_sqlite(&directory).await?;
-    let drained = load::drain(&store, plan.drained, 4, 200).await.map_err(|error| error.to_string());
-    store.close().await;
-    drained
-}
-
-/// A database of the benchmark's own, and one for pgbench beside it.
-struct Postgres {
-    store: Store,
-    database: Database,
+/// What the rows share.
+struct Bench {
+    plan: Plan,
+    /// The server's address, or why there is none.
+    server: Result<String, String>,
     program: String,
+    /// The database that pgbench works on, or why there is none.
     pgbench: Result<Database, String>,
+    /// What pgbench reached in this round; all rows of a round are compared with one run.
+    round_limit: Option<f64>,
+    /// Ledgers that are too expensive to make for every round.
+    ledgers: BTreeMap<&'static str, Fixture>,
 }
 
-impl Postgres {
-    async fn prepare(with_pgbench: bool) -> Result<Self, String> {
+impl Bench {
+    async fn prepare(rows: &[Row], plan: Plan) -> Self {
         let server = host::env::var(database::URL)
             .filter(|url| !url.is_empty())
-            .ok_or_else(|| format!("{} names no PostgreSQL server", database::URL))?;
-        let database = Database::create(&server).await.map_err(|error| error.to_string())?;
-        let store = match Store::open(&StoreConfig::Postgres { url: database.url() }).await {
-            Ok(store) => store,
-            Err(error) => {
-                let _ = database.drop_now().await;
-                return Err(error.to_string());
-            }
-        };
+            .ok_or_else(|| format!("{} names no PostgreSQL server", database::URL));
         let program = pgbench::find();
-        let pgbench = match with_pgbench {
-            true => Self::prepare_pgbench(&program, &server).await,
-            false => Err("not asked for".to_owned()),
+        let pgbench = match &server {
+            Ok(server) if rows.iter().any(|row| row.needs_pgbench()) => prepare_pgbench(&program, server).await,
+            Ok(_) => Err("not asked for".to_owned()),
+            Err(reason) => Err(reason.clone()),
         };
-        Ok(Self { store, database, program, pgbench })
+        Self { plan, server, program, pgbench, round_limit: None, ledgers: BTreeMap::new() }
     }
 
-    async fn prepare_pgbench(program: &str, server: &str) -> Result<Database, String> {
-        let database = Database::create(server).await.map_err(|error| error.to_string())?;
-        match pgbench::prepare(program, &database.url()).await {
-            Ok(()) => Ok(database),
-            Err(reason) => {
-                let _ = database.drop_now().await;
-                Err(reason)
-            }
+    /// Why a row cannot be measured here.
+    fn missing(&self, row: Row) -> Option<&str> {
+        let server = self.server.as_ref().err().filter(|_| row.needs_postgres());
+        let pgbench = self.pgbench.as_ref().err().filter(|_| row.needs_pgbench());
+        server.or(pgbench).map(String::as_str)
+    }
+
+    async fn measure(&mut self, row: Row) -> Measured {
+        match row.kind() {
+            Kind::Rate { callers } => self.rate(row, callers).await,
+            Kind::Latency => self.latency(row).await,
+            Kind::Start => self.start(row).await,
+            Kind::Drain => self.drain(row).await.map(|drained| (drained, None)),
+            Kind::DrainBehind => self.drain_behind(row).await,
+            Kind::Pages => self.pages(row).await,
         }
     }
 
-    async fn rate(&self, entry: &mut Measurements, callers: usize, plan: Plan) {
-        let Ok(beside) = &self.pgbench else { return };
-        let measured = load::decide(&self.store, callers, plan.span).await;
-        entry.values.add(measured.map(|measured| measured.per_second).map_err(|error| error.to_string()));
-        entry.limits.add(pgbench::measure(&self.program, &beside.url(), 64, plan.span).await);
+    /// A ledger of the row's own.
+    async fn fresh(&self, row: Row) -> Result<Fixture, String> {
+        match (row.needs_postgres(), &self.server) {
+            (false, _) => Fixture::sqlite().await,
+            (true, Ok(server)) => Fixture::postgres(server).await,
+            (true, Err(reason)) => Err(reason.clone()),
+        }
+    }
+
+    async fn rate(&mut self, row: Row, callers: usize) -> Measured {
+        if !row.needs_postgres() {
+            let ledger = self.fresh(row).await?;
+            let measured = load::decide(&ledger.store, callers, self.plan.span).await;
+            ledger.end().await;
+            let value = measured.map_err(|error| error.to_string())?.per_second;
+            return Ok((value, Some(raw_loop(256, self.plan).await?.per_second)));
+        }
+        // Making and dropping a database keeps the server's disk busy for a while, so one serves all rounds.
+        const SHARED: &str = "rates on PostgreSQL";
+        if !self.ledgers.contains_key(SHARED) {
+            let ledger = self.fresh(row).await?;
+            self.ledgers.insert(SHARED, ledger);
+        }
+        let (Some(ledger), Ok(beside)) = (self.ledgers.get(SHARED), &self.pgbench) else {
+            return Err("the database is gone".to_owned());
+        };
+        let measured = load::decide(&ledger.store, callers, self.plan.span).await;
+        let value = measured.map_err(|error| error.to_string())?.per_second;
+        let limit = match self.round_limit {
+            Some(limit) => limit,
+            None => pgbench::measure(&self.program, &beside.url(), 64, self.plan.pgbench).await?,
+        };
+        self.round_limit = Some(limit);
+        Ok((value, Some(limit)))
+    }
+
+    async fn latency(&mut self, row: Row) -> Measured {
+        let ledger = self.fresh(row).await?;
+        let measured = load::decide(&ledger.store, 1, self.plan.span).await;
+        ledger.end().await;
+        let value = measured.map_err(|error| error.to_string())?.p50_ms;
+        Ok((value, Some(raw_loop(1, self.plan).await?.p50_ms)))
+    }
+
+    async fn start(&mut self, row: Row) -> Measured {
+        let ledger = self.fresh(row).await?;
+        let started = start::measure(&ledger.store, self.plan.started).await;
+        ledger.end().await;
+        let started = started.map_err(|error| error.to_string())?;
+        let allowance = if row.needs_postgres() { 1.0 } else { 0.5 };
+        Ok((started.start_ms, Some(2.0 * started.commit_ms + allowance)))
+    }
+
+    async fn drain(&mut self, row: Row) -> Result<f64, String> {
+        let ledger = self.fresh(row).await?;
+        let drained = load::drain(&ledger.store, self.plan.drained, WORKERS, CLAIM).await;
+        ledger.end().await;
+        drained.map_err(|error| error.to_string())
+    }
+
+    async fn drain_behind(&mut self, row: Row) -> Measured {
+        if !self.ledgers.contains_key(row.name()) {
+            let ledger = self.fresh(row).await?;
+            let written = backlog::enqueue_behind(&ledger.store, self.plan.behind).await;
+            self.ledgers.insert(row.name(), ledger);
+            written.map_err(|error| error.to_string())?;
+        }
+        let plan = self.plan;
+        let Some(ledger) = self.ledgers.get(row.name()) else { return Err("the backlog is gone".to_owned()) };
+        let drained = load::drain(&ledger.store, plan.drained, WORKERS, CLAIM).await;
+        let value = drained.map_err(|error| error.to_string())?;
+        Ok((value, Some(self.drain(row).await?)))
+    }
+
+    async fn pages(&mut self, row: Row) -> Measured {
+        let short = match row.needs_postgres() {
+            true => "a short history on PostgreSQL",
+            false => "a short history on SQLite",
+        };
+        let mut times = [0.0; 2];
+        for (time, (name, rows)) in times.iter_mut().zip([(row.name(), self.plan.history), (short, SHORT_HISTORY)]) {
+            if !self.ledgers.contains_key(name) {
+                let ledger = self.fresh(row).await?;
+                let written = backlog::write_history(&ledger.store, rows).await;
+                self.ledgers.insert(name, ledger);
+                written.map_err(|error| error.to_string())?;
+            }
+            let Some(ledger) = self.ledgers.get(name) else { return Err("the history is gone".to_owned()) };
+            *time = backlog::read_pages(&ledger.store, PAGES).await.map_err(|error| error.to_string())?;
+        }
+        Ok((times[0], Some(times[1])))
     }
 
     async fn end(self) {
-        self.store.close().await;
-        let mut databases = vec![self.database];
-        databases.extend(self.pgbench);
-        for database in databases {
+        for (_, ledger) in self.ledgers {
+            ledger.end().await;
+        }
+        if let Ok(database) = self.pgbench {
             // The server is thrown away afterwards, or its owner sees what was left behind.
-            let _ = database.drop_now().await;
+            drop(database.drop_now().await);
         }
     }
+}
+
+async fn prepare_pgbench(program: &str, server: &str) -> Result<Database, String> {
+    let database = Database::create(server).await.map_err(|error| error.to_string())?;
+    match pgbench::prepare(program, &database.url()).await {
+        Ok(()) => Ok(database),
+        Err(reason) => {
+            drop(database.drop_now().await);
+            Err(reason)
+        }
+    }
+}
+
+/// The limit on SQLite, on a new file.
+async fn raw_loop(per_transaction: usize, plan: Plan) -> Result<load::Measured, String> {
+    let directory = fixture::directory()?;
+    let path = directory.path().join("ledger.sqlite");
+    let store = store::Store::open(&store::StoreConfig::Sqlite { path: path.clone() }).await;
+    store.map_err(|error| error.to_string())?.close().await;
+    let measured = host::task::spawn_blocking("raw loop", move || raw::run(&path, per_transaction, plan.span)).await;
+    measured.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
 }

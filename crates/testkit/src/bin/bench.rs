@@ -31,7 +31,7 @@ async fn main() -> ExitCode {
     let mut out = std::io::stdout().lock();
     let mut is_met = true;
     for report in &reports {
-        is_met &= report.is_met() != Some(false);
+        is_met &= report.is_met();
         let line = if json { report.json() } else { report.line() };
         if writeln!(out, "{line}").is_err() {
             return ExitCode::FAILURE;
