@@ -50,8 +50,6 @@ impl Plan {
     };
 }
 
-/// The ledger that a page is compared with.
-const SHORT_HISTORY: usize = 1_000;
 /// Pages that are read for one figure.
 const PAGES: usize = 200;
 const WORKERS: usize = 4;
@@ -243,7 +241,9 @@ impl Bench {
             false => "a short history on SQLite",
         };
         let mut times = [0.0; 2];
-        for (time, (name, rows)) in times.iter_mut().zip([(row.name(), self.plan.history), (short, SHORT_HISTORY)]) {
+        for (time, (name, rows)) in
+            times.iter_mut().zip([(row.name(), self.plan.history), (short, backlog::SHORT_HISTORY)])
+        {
             if !self.ledgers.contains_key(name) {
                 let ledger = self.fresh(row).await?;
                 let written = backlog::write_history(&ledger.store, rows).await;
