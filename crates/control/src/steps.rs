@@ -12,7 +12,7 @@ use domain::{
     run::Begin,
     spec::{ProtocolSpec, SpecProblem, StepPolicy, StepSpec, StepType},
     step::{DiffStat, Failure, Step},
-    task::TaskKind,
+    task::Task,
 };
 use serde::Deserialize;
 use serde_json::Value;
@@ -283,16 +283,18 @@ impl Control {
         self.report(id, ProtocolCommand::BranchMoved { step, new: new.to_owned(), found }, cause).await
     }
 
-    /// Tells a protocol that the queue gave one of its tasks up.
+    /// Tells a protocol that the queue gave one of its tasks up; `stop`: one that had been told to stop.
     pub async fn report_dead_task(
         &self,
         id: ProtocolId,
-        kind: TaskKind,
+        task: &Task,
+        stop: bool,
         step: Option<StepId>,
         why: &str,
         cause: &Cause,
     ) -> Result<Protocol, CommandError> {
-        self.report(id, ProtocolCommand::TaskDead { kind, step, why: why.to_owned() }, cause).await
+        let (kind, task, why) = (task.kind, task.id.clone(), why.to_owned());
+        self.report(id, ProtocolCommand::TaskDead { kind, task, stop, step, why }, cause).await
     }
 
     /// A worker's report: nobody waits for an answer, so none is kept.

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    ids::{AttemptId, Fence},
+    ids::{AttemptId, Fence, TaskId},
     time::Timestamp,
 };
 
@@ -18,6 +18,8 @@ pub struct Attempt {
     /// What the attempt is for: `run`, `plan`, `execute`, `qa`.
     pub phase: String,
     pub engine: String,
+    /// The task that carries it: only this one takes it over, and it is the one that is told to stop.
+    pub task: TaskId,
     /// The fence of the latest claim that carries this attempt.
     pub fence: Fence,
     /// The worker of the latest claim.
@@ -54,6 +56,34 @@ impl Ending {
             Self::TimedOut => "timed_out",
             Self::Canceled => "canceled",
             Self::Interrupted => "interrupted",
+        }
+    }
+}
+
+/// What a task that was just leased is to do, from where its subject is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Duty {
+    /// What it was stored for has not begun.
+    Begin,
+    /// Its attempt is under way: continue it, or end it when the task was told to stop.
+    TakeOver(Attempt),
+    /// Its attempt is over in the ledger; whatever still runs of it has to go.
+    CleanUp(Attempt),
+    /// There is nothing left to do, or another task does it by now.
+    Nothing,
+}
+
+impl Duty {
+    /// `asked`: an attempt of the task's kind is asked for and has not begun; `latest`: the latest attempt there is.
+    ///
+    /// A task that was told to stop begins nothing: what it was stored for was taken back when it was told, and whoever
+    /// asked for it again since has stored another task.
+    pub fn of(task: &TaskId, stop: bool, asked: bool, latest: Option<&Attempt>) -> Self {
+        match latest {
+            Some(own) if own.task == *task && own.is_running() => Self::TakeOver(own.clone()),
+            Some(own) if own.task == *task => Self::CleanUp(own.clone()),
+            Some(_) | None if asked && !stop => Self::Begin,
+            Some(_) | None => Self::Nothing,
         }
     }
 }

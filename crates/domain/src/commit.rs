@@ -32,7 +32,7 @@ pub struct Commit {
     pub rows: Vec<Row>,
     pub events: Vec<NewEvent>,
     pub tasks: Vec<NewTask>,
-    /// Waiting tasks that are no longer wanted; leased ones are told at their heartbeat.
+    /// Tasks that are no longer wanted: taken back, or told to stop.
     pub withdraw: Vec<Withdraw>,
 }
 
@@ -300,10 +300,14 @@ pub struct NewEvent {
     pub step: Option<i64>,
 }
 
-/// Waiting tasks of a subject to take back.
+/// Tasks of a subject that are no longer wanted. One that waits is taken back, one that is leased is told to stop; so is
+/// one that waits while its work has begun, because somebody has to end what it began.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Withdraw {
     pub subject: Subject,
     /// Only these kinds; empty means all.
     pub kinds: Vec<TaskKind>,
+    /// The tasks whose work has begun, as the subject's attempts name them. A task that any withdrawal of a commit names
+    /// is not taken back by another of the same commit.
+    pub begun: Vec<TaskId>,
 }

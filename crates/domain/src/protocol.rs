@@ -18,10 +18,10 @@ pub use self::{
     event::ProtocolEvent,
 };
 use crate::{
-    attempt::{Attempt, Ending, Usage},
+    attempt::{Attempt, Duty, Ending, Usage},
     commit::{Subject, SubjectKind},
     gate::{Answer, Gate, GateError},
-    ids::{Fence, GateId, PersonId, ProjectId, ProtocolId, StepId},
+    ids::{Fence, GateId, PersonId, ProjectId, ProtocolId, StepId, TaskId},
     person::Person,
     run::Begin,
     spec::{SpecProblem, StepSpec},
@@ -267,9 +267,11 @@ pub enum ProtocolCommand {
         new: String,
         found: Option<String>,
     },
-    /// The queue gave a task up.
+    /// The queue gave a task up; `stop`: one that had been told to stop.
     TaskDead {
         kind: TaskKind,
+        task: TaskId,
+        stop: bool,
         step: Option<StepId>,
         why: String,
     },
@@ -470,6 +472,18 @@ impl Protocol {
     /// Where the protocol's files lie in the repository.
     pub fn folder(&self) -> String {
         format!(".protocols/{}", self.name)
+    }
+
+    /// What a planning task of this protocol is to do, just leased.
+    pub fn planning_duty(&self, task: &TaskId, stop: bool) -> Duty {
+        let asked = self.state == ProtocolState::Planning && self.plan == PlanState::Queued;
+        Duty::of(task, stop, asked, self.attempt.as_ref())
+    }
+
+    /// The tasks whose attempts are under way.
+    fn begun(&self) -> Vec<TaskId> {
+        let steps = self.steps.iter().filter_map(Step::running);
+        self.planning().into_iter().chain(steps).map(|attempt| attempt.task.clone()).collect()
     }
 
     /// The attempt at planning that is under way.

@@ -14,11 +14,11 @@ pub use self::{
     event::RunEvent,
 };
 use crate::{
-    attempt::{Attempt, Ending, Usage},
+    attempt::{Attempt, Duty, Ending, Usage},
     catalog::BoundJob,
     commit::{Subject, SubjectKind},
     gate::{Answer, Gate, GateError},
-    ids::{Fence, GateId, PersonId, RunId},
+    ids::{Fence, GateId, PersonId, RunId, TaskId},
     time::Timestamp,
 };
 
@@ -163,6 +163,8 @@ pub enum RunCommand {
 /// The begin of an attempt.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Begin {
+    /// The task that carries the attempt.
+    pub task: TaskId,
     pub fence: Fence,
     pub worker: String,
     pub nonce: String,
@@ -288,6 +290,12 @@ impl Run {
     /// The attempt that is under way.
     pub fn running(&self) -> Option<&Attempt> {
         self.attempt.as_ref().filter(|attempt| attempt.is_running())
+    }
+
+    /// What a task of this run is to do, just leased.
+    pub fn duty(&self, task: &TaskId, stop: bool) -> Duty {
+        let asked = matches!(self.state, RunState::Dispatching { .. });
+        Duty::of(task, stop, asked, self.attempt.as_ref())
     }
 
     fn next_attempt(&self) -> u32 {

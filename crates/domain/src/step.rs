@@ -6,9 +6,10 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    attempt::Attempt,
-    ids::{GateId, ProtocolId, StepId},
+    attempt::{Attempt, Duty},
+    ids::{GateId, ProtocolId, StepId, TaskId},
     spec::{StepSpec, StepType},
+    task::TaskKind,
     time::Timestamp,
 };
 
@@ -173,6 +174,24 @@ impl Step {
     /// The attempt that is under way.
     pub fn running(&self) -> Option<&Attempt> {
         self.attempt.as_ref().filter(|attempt| attempt.is_running())
+    }
+
+    /// What a task of this step is to do, just leased.
+    pub fn duty(&self, kind: TaskKind, task: &TaskId, stop: bool) -> Duty {
+        let asked = match &self.state {
+            StepState::Running { work: Work::Queued } => kind == TaskKind::ExecuteStep,
+            StepState::NeedsQa { review: Review::Queued, .. } => kind == TaskKind::RunQuality,
+            StepState::Pending
+            | StepState::Running { .. }
+            | StepState::NeedsQa { .. }
+            | StepState::Completed { .. }
+            | StepState::Failed { .. }
+            | StepState::Blocked { .. }
+            | StepState::Skipped { .. }
+            | StepState::TimedOut { .. }
+            | StepState::Cancelled { .. } => false,
+        };
+        Duty::of(task, stop, asked, self.attempt.as_ref())
     }
 
     pub fn next_attempt(&self) -> u32 {

@@ -199,6 +199,9 @@ pub struct Task {
     pub priority: i16,
     pub due_at: Timestamp,
     pub state: TaskState,
+    /// Somebody no longer wants it: whoever holds it, or leases it next, is to end what it began. Never taken back, and
+    /// false once the task is finished.
+    pub stop: bool,
     /// Failures counted by acknowledgements that say why.
     pub failures: u16,
     pub max_failures: u16,
@@ -218,8 +221,6 @@ pub enum TaskState {
         /// The worker process, by the random name it drew at its start.
         incarnation: String,
         until: Timestamp,
-        /// Somebody no longer wants it: the holder is to stop.
-        stop: bool,
     },
     Done {
         at: Timestamp,
@@ -258,8 +259,10 @@ pub const TRANSITIONS: &[(&str, &str, &str)] = &[
     ("", "stored", "scheduled"),
     ("scheduled", "promoted", "ready"),
     ("scheduled", "withdrawn", "withdrawn"),
+    ("scheduled", "told to stop", "ready"),
     ("ready", "claimed", "leased"),
     ("ready", "withdrawn", "withdrawn"),
+    ("ready", "told to stop", "ready"),
     ("leased", "told to stop", "leased"),
     ("leased", "done", "done"),
     ("leased", "again", "ready"),
@@ -289,6 +292,7 @@ impl Task {
             engine: new.engine,
             priority: new.priority,
             due_at,
+            stop: false,
             failures: 0,
             max_failures: new.max_failures,
             crashes: 0,
@@ -315,7 +319,7 @@ impl Task {
     pub fn claim(&mut self, fence: Fence, incarnation: &str, until: Timestamp) -> bool {
         let ready = self.state == TaskState::Ready;
         if ready {
-            self.state = TaskState::Leased { fence, incarnation: incarnation.to_owned(), until, stop: false };
+            self.state = TaskState::Leased { fence, incarnation: incarnation.to_owned(), until };
         }
         ready
     }
@@ -343,9 +347,9 @@ impl Task {
     /// Moves the end of the lease. `None`: fenced. `Some(stop)`: still held, and whether to stop.
     pub fn heartbeat(&mut self, fence: Fence, new_until: Timestamp) -> Option<bool> {
         match &mut self.state {
-            TaskState::Leased { fence: held, until, stop, .. } if *held == fence => {
+            TaskState::Leased { fence: held, until, .. } if *held == fence => {
                 *until = new_until;
-                Some(*stop)
+                Some(self.stop)
             }
             _ => None,
         }
@@ -355,9 +359,9 @@ impl Task {
     pub fn acknowledge(&mut self, then: &Then, now: Timestamp) {
         match then {
             Then::Keep => {}
-            Then::Done => self.state = TaskState::Done { at: now },
+            Then::Done => self.finish(TaskState::Done { at: now }),
             Then::Dead { error } => {
-                self.state = TaskState::Dead { at: now };
+                self.finish(TaskState::Dead { at: now });
                 self.error = Some(error.clone());
             }
             Then::Again { due_at, failed } => {
@@ -371,7 +375,13 @@ impl Task {
         }
     }
 
-    /// A lease that ended without an acknowledgement: the task is ready again, one crash richer, its fence spent.
+    fn finish(&mut self, state: TaskState) {
+        self.state = state;
+        self.stop = false;
+    }
+
+    /// A lease that ended without an acknowledgement: the task is ready again, one crash richer, its fence spent. What
+    /// its holder was told is told to the next.
     pub fn reap(&mut self, now: Timestamp) -> bool {
         let expired = matches!(&self.state, TaskState::Leased { until, .. } if *until < now);
         if expired {
@@ -382,11 +392,17 @@ impl Task {
         expired
     }
 
-    /// Takes the task back: at once while it waits, by telling its holder while it is leased.
-    pub fn withdraw(&mut self, now: Timestamp) {
-        match &mut self.state {
-            TaskState::Scheduled | TaskState::Ready => self.state = TaskState::Withdrawn { at: now },
-            TaskState::Leased { stop, .. } => *stop = true,
+    /// Nobody wants the task any more. It is taken back while it waits, unless its work has `begun`, or its holder was
+    /// told before: then it is due at once, and whoever leases it next is told. While it is leased its holder is told.
+    pub fn withdraw(&mut self, begun: bool, now: Timestamp) {
+        match &self.state {
+            TaskState::Scheduled | TaskState::Ready if begun || self.stop => {
+                self.stop = true;
+                self.state = TaskState::Ready;
+                self.due_at = self.due_at.min(now);
+            }
+            TaskState::Scheduled | TaskState::Ready => self.finish(TaskState::Withdrawn { at: now }),
+            TaskState::Leased { .. } => self.stop = true,
             TaskState::Done { .. } | TaskState::Dead { .. } | TaskState::Withdrawn { .. } => {}
         }
     }

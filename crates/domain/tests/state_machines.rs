@@ -162,12 +162,14 @@ fn the_table_of_tasks_is_what_tasks_do() {
     let (ready, scheduled) = (stored(effect()), stored(effect().due(later)));
     let mut leased = ready.clone();
     assert!(leased.claim(Fence(1), "w", later));
-    let moves: [(&str, &Task, Move<'_>); 10] = [
+    let moves: [(&str, &Task, Move<'_>); 12] = [
         ("promoted", &scheduled, &|task| assert!(task.promote(later))),
-        ("withdrawn", &scheduled, &|task| task.withdraw(now)),
+        ("withdrawn", &scheduled, &|task| task.withdraw(false, now)),
+        ("told to stop", &scheduled, &|task| task.withdraw(true, now)),
         ("claimed", &ready, &|task| assert!(task.claim(Fence(1), "w", later))),
-        ("withdrawn", &ready, &|task| task.withdraw(now)),
-        ("told to stop", &leased, &|task| task.withdraw(now)),
+        ("withdrawn", &ready, &|task| task.withdraw(false, now)),
+        ("told to stop", &ready, &|task| task.withdraw(true, now)),
+        ("told to stop", &leased, &|task| task.withdraw(false, now)),
         ("done", &leased, &|task| task.acknowledge(&Then::Done, now)),
         ("again", &leased, &|task| task.acknowledge(&Then::Again { due_at: now, failed: None }, now)),
         ("again", &leased, &|task| task.acknowledge(&Then::Again { due_at: later, failed: None }, now)),

@@ -110,7 +110,8 @@ impl PostgresStore {
     fn announce(&self, commit: &Commit) {
         let now = commit.cause.now;
         let again = commit.ack.as_ref().is_some_and(|ack| matches!(ack.then, domain::commit::Then::Again { .. }));
-        if again || commit.tasks.iter().any(|task| task.due_at.is_none_or(|due| due <= now)) {
+        let told = commit.withdraw.iter().any(|withdraw| !withdraw.begun.is_empty());
+        if again || told || commit.tasks.iter().any(|task| task.due_at.is_none_or(|due| due <= now)) {
             self.tasks_ready();
         }
         if !commit.events.is_empty() {

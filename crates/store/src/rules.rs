@@ -3,7 +3,10 @@
 //!
 //! A defect of the caller is found here, before the database is asked, so that both databases answer it alike.
 
-use domain::commit::{Commit, Entry, Guard, Row, Subject, SubjectKind, Table, Then};
+use domain::{
+    commit::{Commit, Entry, Guard, Row, Subject, SubjectKind, Table, Then},
+    ids::TaskId,
+};
 
 use crate::{StoreError, query::RowQuery};
 
@@ -133,6 +136,7 @@ pub(crate) fn validate(commit: &Commit) -> Result<(), StoreError> {
     commit.entries.iter().try_for_each(validate_entry)?;
     for withdraw in &commit.withdraw {
         texts(&[&withdraw.subject.id])?;
+        withdraw.begun.iter().try_for_each(|task| texts(&[task.as_str()]))?;
     }
     let cause = &commit.cause;
     texts(&[commit.id.as_str(), &cause.actor, &cause.command, &cause.ids])?;
@@ -143,6 +147,11 @@ pub(crate) fn validate(commit: &Commit) -> Result<(), StoreError> {
         }
     }
     Ok(())
+}
+
+/// The tasks that a commit's withdrawals leave to be ended, because their work has begun.
+pub(crate) fn begun(commit: &Commit) -> Vec<&str> {
+    commit.withdraw.iter().flat_map(|withdraw| &withdraw.begun).map(TaskId::as_str).collect()
 }
 
 /// What an acknowledgement may say.

@@ -52,10 +52,10 @@ impl TryFrom<TaskRow> for Task {
         let count = |column: &str, value: i64| u16::try_from(value).map_err(|_| corrupt(column, value.to_string()));
         let state = match (row.state.as_str(), row.fence, &row.incarnation, row.lease_until, row.stop, row.finished_at)
         {
-            ("scheduled", None, None, None, false, None) => TaskState::Scheduled,
-            ("ready", None, None, None, false, None) => TaskState::Ready,
-            ("leased", Some(fence), Some(incarnation), Some(until), stop, None) => {
-                TaskState::Leased { fence: Fence(fence), incarnation: incarnation.clone(), until: at(until), stop }
+            ("scheduled", None, None, None, _, None) => TaskState::Scheduled,
+            ("ready", None, None, None, _, None) => TaskState::Ready,
+            ("leased", Some(fence), Some(incarnation), Some(until), _, None) => {
+                TaskState::Leased { fence: Fence(fence), incarnation: incarnation.clone(), until: at(until) }
             }
             ("done", None, None, None, false, Some(finished)) => TaskState::Done { at: at(finished) },
             ("dead", None, None, None, false, Some(finished)) if row.error.is_some() => {
@@ -83,6 +83,7 @@ impl TryFrom<TaskRow> for Task {
             priority: i16::try_from(row.priority).map_err(|_| corrupt("priority", row.priority.to_string()))?,
             due_at: at(row.due_at),
             state,
+            stop: row.stop,
             failures: count("failures", row.failures)?,
             max_failures: count("max_failures", row.max_failures)?,
             crashes: count("crashes", row.crashes)?,

@@ -5,15 +5,15 @@
 
 use control::{Cause, steps::ended};
 use domain::{
-    attempt::{Attempt, Ending},
+    attempt::{Attempt, Duty, Ending},
     ids::StepId,
     project::{EngineChoice, Project},
     protocol::{Ended, Executed, Protocol},
-    run::Begin,
     spec::{QaPolicy, StepType},
-    step::{Candidate, Failure as Why, Step, StepState, Work},
+    step::{Candidate, Failure as Why, Step},
+    task::TaskKind,
 };
-use engines::{engine::Phase, supervisor};
+use engines::engine::Phase;
 use forge::git::{GitError, types::ObjectId, types::RepoPath};
 use serde::Deserialize;
 
@@ -49,11 +49,12 @@ pub(crate) struct Bench {
 impl Worker {
     pub(crate) async fn execute_step(&self, lease: &Lease) -> Result<(), Failure> {
         let (protocol, step) = self.step_of(lease).await?;
-        match &step.state {
-            StepState::Running { work: Work::Queued } => self.begin_step(lease, &protocol, &step).await,
-            StepState::Running { work: Work::Executing } => self.take_step_over(lease, &protocol, &step).await,
+        match step.duty(TaskKind::ExecuteStep, &lease.task.id, lease.is_told_to_stop()) {
+            Duty::Begin => self.begin_step(lease, &protocol, &step).await,
+            Duty::TakeOver(attempt) => self.take_step_over(lease, &protocol, &step, attempt).await,
+            Duty::CleanUp(attempt) => self.clean_up(lease, &attempt).await,
             // Paused, cancelled or decided otherwise in the meantime.
-            _ => {
+            Duty::Nothing => {
                 self.acknowledge(lease.done()).await;
                 Ok(())
             }
@@ -90,7 +91,12 @@ impl Worker {
         let bench = self.bench(protocol).await?;
         let choice = bench.as_ref().ok().and_then(|bench| choice_of(&bench.project, step));
         let engine = choice.as_ref().map_or("none".to_owned(), |choice| choice.id.clone());
-        let begin = Begin { fence: lease.fence, worker: self.incarnation.clone(), nonce: supervisor::new_nonce() };
+        if lease.is_told_to_stop() {
+            // Taken back while it was prepared; whoever asked for it again has stored another task.
+            self.acknowledge(lease.done()).await;
+            return Ok(());
+        }
+        let begin = lease.begin(&self.incarnation);
         let keep = Cause::of(self.actor()).acknowledging(lease.keep());
         let protocol = self.control.start_step(protocol.id, step.id, begin, &engine, &keep).await?;
         let Some((step, attempt)) = held_attempt(&protocol, step.id, lease) else {
@@ -115,10 +121,13 @@ impl Worker {
         self.end_step(lease, &protocol, &step, &attempt, Some(&bench), ran).await
     }
 
-    async fn take_step_over(&self, lease: &Lease, protocol: &Protocol, step: &Step) -> Result<(), Failure> {
-        let Some(attempt) = step.running().cloned() else {
-            return Err(Failure::give_up("the step is being executed without an attempt"));
-        };
+    async fn take_step_over(
+        &self,
+        lease: &Lease,
+        protocol: &Protocol,
+        step: &Step,
+        attempt: Attempt,
+    ) -> Result<(), Failure> {
         let found = match engines::engine::find(&attempt.engine) {
             Some(engine) => self.find_engine(&attempt).await?.map(|found| (engine, found)),
             None => None,
@@ -132,7 +141,10 @@ impl Worker {
         };
         let keep = Cause::of(self.actor()).acknowledging(lease.keep());
         let protocol = self.control.adopt_step(protocol.id, step.id, attempt.fence, lease.fence, &keep).await?;
-        let Some((step, attempt)) = held_attempt(&protocol, step.id, lease) else { return Err(Failure::Fenced) };
+        let Some((step, attempt)) = held_attempt(&protocol, step.id, lease) else {
+            // Cancelled at this very moment.
+            return self.clean_up(lease, &attempt).await;
+        };
         let ran = self.follow_engine(lease, &attempt, engine, found).await?;
         match self.bench(&protocol).await? {
             Ok(bench) => self.end_step(lease, &protocol, &step, &attempt, Some(&bench), ran).await,

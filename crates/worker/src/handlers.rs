@@ -1,15 +1,20 @@
 //! Which handler carries out which kind of task, and who is told when one is given up.
 
+use std::time::Duration;
+
 use control::{Cause, CommandError, ledger::Rendered};
 use domain::{
     commit::Then,
-    ids::{RunId, StepId},
+    ids::{ProtocolId, RunId, StepId},
     project::ProjectCommand,
+    protocol::Protocol,
     run::RunCommand,
     task::TaskKind,
 };
 
-use crate::{Worker, failure::Failure, lease::Lease, plan_protocol::protocol_id, project_setup::project_id};
+use crate::{
+    Worker, failure::Failure, lease::Lease, plan_protocol::protocol_id, project_setup::project_id, run_job::GIVEN_UP,
+};
 
 impl Worker {
     pub(crate) async fn handle(&self, lease: &Lease) -> Result<(), Failure> {
@@ -87,7 +92,26 @@ impl Worker {
     async fn give_protocol_task_up(&self, lease: &Lease, why: &str, cause: &Cause) -> Result<(), CommandError> {
         let Ok(id) = protocol_id(lease) else { return Ok(()) };
         let step = serde_json::from_str::<OfStep>(&lease.task.payload).ok().and_then(|of| of.step);
-        self.control.report_dead_task(id, lease.task.kind, step, why, cause).await.map(drop)
+        let stop = lease.is_told_to_stop();
+        if let Err(error) = self.end_own_attempt(lease, id, step).await {
+            tracing::error!(protocol.id = %id, ?error, "What runs of protocol {id} could not be ended");
+        }
+        self.control.report_dead_task(id, &lease.task, stop, step, why, cause).await.map(drop)
+    }
+}
+
+impl Worker {
+    /// Ends what still runs of the attempt that a task of a protocol carries.
+    async fn end_own_attempt(&self, lease: &Lease, id: ProtocolId, step: Option<StepId>) -> Result<(), Failure> {
+        let protocol = self.control.get::<Protocol>(&id.to_string()).await?.subject;
+        let attempt = match step {
+            Some(step) => protocol.step(step).and_then(|step| step.attempt.as_ref()),
+            None => protocol.attempt.as_ref(),
+        };
+        match attempt.filter(|attempt| attempt.task == lease.task.id) {
+            Some(attempt) => self.end_attempt(attempt, GIVEN_UP, Some(Duration::ZERO)).await,
+            None => Ok(()),
+        }
     }
 }
 

@@ -14,8 +14,10 @@ use domain::{
     actor::Actor,
     commit::{Ack, Then},
     ids::{Fence, TaskId},
+    run::Begin,
     task::{Task, TaskState},
 };
+use engines::supervisor;
 use store::Beat;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -33,7 +35,7 @@ const LEARN_AT_MOST: Duration = Duration::from_secs(1);
 pub(crate) struct Lease {
     pub(crate) task: Arc<Task>,
     pub(crate) fence: Fence,
-    /// Somebody no longer wants the task.
+    /// Somebody no longer wants the task: known from the claim on, or learned at a heartbeat.
     pub(crate) stop: CancellationToken,
     /// The lease was taken over or ran out.
     pub(crate) lost: CancellationToken,
@@ -49,6 +51,16 @@ impl Lease {
 
     pub(crate) fn done(&self) -> Ack {
         self.ack(Then::Done)
+    }
+
+    pub(crate) fn is_told_to_stop(&self) -> bool {
+        self.stop.is_cancelled()
+    }
+
+    /// What an attempt begins with that this task carries.
+    pub(crate) fn begin(&self, worker: &str) -> Begin {
+        let (task, worker) = (self.task.id.clone(), worker.to_owned());
+        Begin { task, fence: self.fence, worker, nonce: supervisor::new_nonce() }
     }
 
     pub(crate) fn ack(&self, then: Then) -> Ack {
@@ -73,11 +85,11 @@ struct Held {
 impl Leases {
     /// Takes charge of a claimed task; `None` when the task is not leased.
     pub(crate) fn take(&self, task: Task, deadline: Option<Duration>) -> Option<Lease> {
-        let TaskState::Leased { fence, stop, .. } = &task.state else { return None };
+        let TaskState::Leased { fence, .. } = &task.state else { return None };
         let (sender, receiver) = watch::channel(deadline);
         let held =
             Held { fence: *fence, stop: CancellationToken::new(), lost: CancellationToken::new(), deadline: sender };
-        if *stop {
+        if task.stop {
             held.stop.cancel();
         }
         let lease = Lease {

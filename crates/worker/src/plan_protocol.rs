@@ -9,16 +9,15 @@ use control::{
     steps::{FinishedPlan, ended},
 };
 use domain::{
-    attempt::{Attempt, Ending},
+    attempt::{Attempt, Duty, Ending},
     ids::ProtocolId,
     planning::Plan,
     project::{EngineChoice, Project},
-    protocol::{Ended, PlanState, Protocol, ProtocolState},
-    run::Begin,
+    protocol::{Ended, Protocol},
     spec::{ProtocolSpec, SpecProblem, StepSpec},
     step::Failure as Why,
 };
-use engines::{engine::Phase, supervisor};
+use engines::engine::Phase;
 use forge::git::{GitError, types::ObjectId, types::RepoPath};
 
 use crate::{
@@ -45,12 +44,11 @@ impl Worker {
     pub(crate) async fn plan_protocol(&self, lease: &Lease) -> Result<(), Failure> {
         let id = protocol_id(lease)?;
         let protocol = self.control.get::<Protocol>(&id.to_string()).await?.subject;
-        match (&protocol.state, &protocol.plan) {
-            (ProtocolState::Planning, PlanState::Queued) => self.begin_plan(lease, &protocol).await,
-            (ProtocolState::Planning | ProtocolState::Paused { .. }, PlanState::Working) => {
-                self.take_plan_over(lease, &protocol).await
-            }
-            _ => {
+        match protocol.planning_duty(&lease.task.id, lease.is_told_to_stop()) {
+            Duty::Begin => self.begin_plan(lease, &protocol).await,
+            Duty::TakeOver(attempt) => self.take_plan_over(lease, &protocol, attempt).await,
+            Duty::CleanUp(attempt) => self.clean_up(lease, &attempt).await,
+            Duty::Nothing => {
                 self.acknowledge(lease.done()).await;
                 Ok(())
             }
@@ -68,7 +66,12 @@ impl Worker {
             Source::Engine(choice) => choice.id.clone(),
             Source::Spec(_) | Source::Steps | Source::Nothing => PLANNER.to_owned(),
         };
-        let begin = Begin { fence: lease.fence, worker: self.incarnation.clone(), nonce: supervisor::new_nonce() };
+        if lease.is_told_to_stop() {
+            // Taken back while it was prepared; whoever asked for it again has stored another task.
+            self.acknowledge(lease.done()).await;
+            return Ok(());
+        }
+        let begin = lease.begin(&self.incarnation);
         let keep = Cause::of(self.actor()).acknowledging(lease.keep());
         let protocol = self.control.begin_plan(protocol.id, begin, &engine, &keep).await?;
         let Some(attempt) = protocol.planning().filter(|attempt| attempt.fence == lease.fence).cloned() else {
@@ -125,10 +128,7 @@ impl Worker {
     }
 
     /// An earlier worker began: its engine is adopted, or planning starts again.
-    async fn take_plan_over(&self, lease: &Lease, protocol: &Protocol) -> Result<(), Failure> {
-        let Some(attempt) = protocol.planning().cloned() else {
-            return Err(Failure::give_up("the protocol is being planned without an attempt"));
-        };
+    async fn take_plan_over(&self, lease: &Lease, protocol: &Protocol, attempt: Attempt) -> Result<(), Failure> {
         let found = match engines::engine::find(&attempt.engine) {
             Some(engine) => self.find_engine(&attempt).await?.map(|found| (engine, found)),
             None => None,
@@ -140,11 +140,15 @@ impl Worker {
         };
         let keep = Cause::of(self.actor()).acknowledging(lease.keep());
         let protocol = self.control.adopt_plan(protocol.id, attempt.fence, lease.fence, &keep).await?;
-        let Some(attempt) = protocol.planning().cloned() else { return Err(Failure::Fenced) };
+        let Some(attempt) = protocol.planning().cloned() else {
+            // Cancelled at this very moment.
+            return self.clean_up(lease, &attempt).await;
+        };
+        // Before anything that may fail: an engine that is to stop does not wait for a repository.
+        let ran = self.follow_engine(lease, &attempt, engine, found).await?;
         let project = self.control.get::<Project>(&protocol.project.to_string()).await?.subject;
         let (repository, base) =
             self.prepare_plan(&project, &protocol).await.map_err(|error| Failure::retry(full(&error)))?;
-        let ran = self.follow_engine(lease, &attempt, engine, found).await?;
         self.end_planning(lease, &protocol, &attempt, &repository, &base, ran).await
     }
 

@@ -56,7 +56,7 @@ impl Worker {
             | TaskKind::AdvanceBranch
             | TaskKind::Noop => None,
         };
-        let Some(attempt) = attempt else { return Ok(false) };
+        let Some(attempt) = attempt.filter(|attempt| attempt.task == task.id) else { return Ok(false) };
         let dir = self.config.attempts_dir().join(attempt.id.as_str());
         Ok(match supervisor::adopt(&dir, &attempt.nonce).await {
             Ok(Adopted::Running(_) | Adopted::Finished(_)) => true,

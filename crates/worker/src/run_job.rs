@@ -8,10 +8,10 @@ use std::{path::PathBuf, time::Duration};
 
 use control::{Cause, CommandError};
 use domain::{
-    attempt::{Attempt, Ending},
+    attempt::{Attempt, Duty, Ending},
     catalog::{BoundJob, Cwd},
     ids::RunId,
-    run::{Begin, Finished, Run, RunState},
+    run::{Finished, Run},
 };
 use engines::{
     exit::{Exit, Outcome},
@@ -19,11 +19,11 @@ use engines::{
     supervisor::{self, Adopted, Launch, LaunchError, Supervised},
 };
 
-use crate::{Worker, failure::Failure, lease::Lease};
+use crate::{Worker, failure::Failure, lease::Lease, project_setup::full};
 
 pub(crate) const CANCELED: &str = "canceled";
 pub(crate) const FENCED: &str = "fenced";
-const GIVEN_UP: &str = "given up";
+pub(crate) const GIVEN_UP: &str = "given up";
 /// How often a running job is asked whether it is to be canceled.
 const LOOK_FOR_CANCEL: Duration = Duration::from_millis(500);
 
@@ -31,11 +31,12 @@ impl Worker {
     pub(crate) async fn run_job(&self, lease: &Lease) -> Result<(), Failure> {
         let id = RunId(lease.task.subject.id.clone());
         let run = self.control.get::<Run>(id.as_str()).await?.subject;
-        match &run.state {
-            RunState::Dispatching { .. } => self.begin_run(lease, &id).await,
-            RunState::Running => self.take_run_over(lease, &run).await,
+        match run.duty(&lease.task.id, lease.is_told_to_stop()) {
+            Duty::Begin => self.begin_run(lease, &id).await,
+            Duty::TakeOver(attempt) => self.take_run_over(lease, &run, attempt).await,
+            Duty::CleanUp(attempt) => self.clean_up(lease, &attempt).await,
             // Canceled or decided otherwise in the meantime.
-            _ => {
+            Duty::Nothing => {
                 self.acknowledge(lease.done()).await;
                 Ok(())
             }
@@ -43,7 +44,7 @@ impl Worker {
     }
 
     async fn begin_run(&self, lease: &Lease, id: &RunId) -> Result<(), Failure> {
-        let begin = Begin { fence: lease.fence, worker: self.incarnation.clone(), nonce: supervisor::new_nonce() };
+        let begin = lease.begin(&self.incarnation);
         let cause = Cause::of(self.actor()).acknowledging(lease.keep());
         let run = match self.control.start_run(id, begin, cause).await {
             Err(error) if control::runs::is_settled(&error) => {
@@ -115,11 +116,8 @@ impl Worker {
         self.config.attempts_dir().join(attempt.id.as_str())
     }
 
-    async fn take_run_over(&self, lease: &Lease, run: &Run) -> Result<(), Failure> {
-        let Some(attempt) = run.running().cloned() else {
-            return Err(Failure::give_up("the run is running without an attempt"));
-        };
-        // Whoever asked to stop it told a worker that is gone.
+    async fn take_run_over(&self, lease: &Lease, run: &Run, attempt: Attempt) -> Result<(), Failure> {
+        // The run says so itself, whatever became of the word to its task.
         if run.cancel_requested_by.is_some() {
             lease.stop.cancel();
         }
@@ -172,10 +170,40 @@ impl Worker {
     /// Ends what still runs of an attempt that is given up.
     pub(crate) async fn end_run(&self, run: &RunId) -> Result<(), Failure> {
         let run = self.control.get::<Run>(run.as_str()).await?.subject;
-        let Some(attempt) = run.running() else { return Ok(()) };
-        if let Ok(Adopted::Running(supervised)) = supervisor::adopt(&self.attempt_dir(attempt), &attempt.nonce).await {
-            supervised.stop(GIVEN_UP, Some(Duration::ZERO)).await.map_err(Failure::retry)?;
-            supervised.wait().await.map_err(Failure::retry)?;
+        match run.running() {
+            Some(attempt) => self.end_attempt(attempt, GIVEN_UP, Some(Duration::ZERO)).await,
+            None => Ok(()),
+        }
+    }
+
+    /// The attempt of this task is over in the ledger: somebody took it back while nobody held the task. What still runs
+    /// of it is ended as if it had been told, and the task with it.
+    pub(crate) async fn clean_up(&self, lease: &Lease, attempt: &Attempt) -> Result<(), Failure> {
+        self.end_attempt(attempt, CANCELED, None).await?;
+        self.forget_worktree(attempt);
+        self.acknowledge(lease.done()).await;
+        Ok(())
+    }
+
+    /// Ends what runs of an attempt on this machine: its program, or its checks.
+    pub(crate) async fn end_attempt(
+        &self,
+        attempt: &Attempt,
+        reason: &str,
+        grace: Option<Duration>,
+    ) -> Result<(), Failure> {
+        let dir = self.attempt_dir(attempt);
+        let names = host::fs::list_names(&dir).unwrap_or_default();
+        let checks = names.iter().filter(|name| name.starts_with("check-")).map(|name| dir.join(name));
+        for dir in std::iter::once(dir.clone()).chain(checks) {
+            match supervisor::adopt(&dir, &attempt.nonce).await {
+                Ok(Adopted::Running(tree)) => {
+                    tree.stop(reason, grace).await.map_err(Failure::retry)?;
+                    tree.wait().await.map_err(Failure::retry)?;
+                }
+                Ok(Adopted::Finished(_) | Adopted::Gone) => {}
+                Err(error) => return Err(Failure::retry(full(&error))),
+            }
         }
         Ok(())
     }

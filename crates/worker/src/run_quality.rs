@@ -6,11 +6,11 @@ use std::{path::Path, time::Duration};
 
 use control::Cause;
 use domain::{
-    attempt::{Attempt, Ending},
+    attempt::{Attempt, Duty, Ending},
     protocol::{Ended, Finding, Protocol, QaReport, QaVerdict},
-    run::Begin,
     spec::{QaPolicy, StepType},
-    step::{Candidate, Review, Step, StepState},
+    step::{Candidate, Step},
+    task::TaskKind,
     text::command_line,
 };
 use engines::{
@@ -18,7 +18,7 @@ use engines::{
     exit::{Exit, LaunchFailureKind},
     spec::{Limits, Stream},
     spool,
-    supervisor::{self, Adopted, LaunchError},
+    supervisor::{self, LaunchError},
 };
 use forge::git::types::ObjectId;
 
@@ -49,23 +49,23 @@ enum Checked {
 impl Worker {
     pub(crate) async fn run_quality(&self, lease: &Lease) -> Result<(), Failure> {
         let (protocol, step) = self.step_of(lease).await?;
-        match &step.state {
-            StepState::NeedsQa { candidate, review: Review::Queued } => {
-                self.begin_quality(lease, &protocol, &step, candidate).await
-            }
+        match (step.duty(TaskKind::RunQuality, &lease.task.id, lease.is_told_to_stop()), step.candidate()) {
+            (Duty::Begin, Some(candidate)) => self.begin_quality(lease, &protocol, &step, candidate).await,
             // Checks run on a checkout of their own: whatever an earlier worker began is simply begun again.
-            StepState::NeedsQa { review: Review::Checking, .. } => {
+            (Duty::TakeOver(attempt), _) => {
                 let done = Cause::of(self.actor()).acknowledging(lease.done());
-                let Some(attempt) = step.running() else {
-                    return Err(Failure::give_up("the step is being checked without an attempt"));
-                };
-                self.end_checks(attempt).await?;
-                let why = "its worker is gone";
-                self.control.interrupt_step(protocol.id, step.id, attempt.fence, why, &done).await?;
-                self.forget_worktree(attempt);
+                self.end_attempt(&attempt, FENCED, Some(Duration::ZERO)).await?;
+                if lease.is_told_to_stop() {
+                    self.control.stop_step(protocol.id, step.id, attempt.fence, &done).await?;
+                } else {
+                    let why = "its worker is gone";
+                    self.control.interrupt_step(protocol.id, step.id, attempt.fence, why, &done).await?;
+                }
+                self.forget_worktree(&attempt);
                 Ok(())
             }
-            _ => {
+            (Duty::CleanUp(attempt), _) => self.clean_up(lease, &attempt).await,
+            (Duty::Begin | Duty::Nothing, _) => {
                 self.acknowledge(lease.done()).await;
                 Ok(())
             }
@@ -80,7 +80,12 @@ impl Worker {
         candidate: &Candidate,
     ) -> Result<(), Failure> {
         let bench = self.bench(protocol).await?;
-        let begin = Begin { fence: lease.fence, worker: self.incarnation.clone(), nonce: supervisor::new_nonce() };
+        if lease.is_told_to_stop() {
+            // Taken back while it was prepared; whoever asked for it again has stored another task.
+            self.acknowledge(lease.done()).await;
+            return Ok(());
+        }
+        let begin = lease.begin(&self.incarnation);
         let keep = Cause::of(self.actor()).acknowledging(lease.keep());
         let protocol = self.control.start_qa(protocol.id, step.id, begin, &keep).await?;
         let Some((step, attempt)) = held_attempt(&protocol, step.id, lease) else {
@@ -107,18 +112,6 @@ impl Worker {
         let tell = || self.control.finish_qa(protocol.id, step.id, attempt.fence, report.clone(), &done);
         self.persist(lease, tell).await?;
         self.forget_worktree(&attempt);
-        Ok(())
-    }
-
-    /// Ends what an earlier worker's checks left running.
-    async fn end_checks(&self, attempt: &Attempt) -> Result<(), Failure> {
-        let dir = self.attempt_dir(attempt);
-        for name in host::fs::list_names(&dir).unwrap_or_default().iter().filter(|name| name.starts_with("check-")) {
-            if let Ok(Adopted::Running(tree)) = supervisor::adopt(&dir.join(name), &attempt.nonce).await {
-                tree.stop(FENCED, Some(Duration::ZERO)).await.map_err(|error| Failure::retry(full(&error)))?;
-                tree.wait().await.map_err(|error| Failure::retry(full(&error)))?;
-            }
-        }
         Ok(())
     }
 

@@ -155,7 +155,8 @@ impl Deciding {
     }
 
     pub(super) fn withdraw(&mut self, kinds: &[TaskKind]) {
-        self.decision.withdraw.push(Withdraw { subject: self.state.subject(), kinds: kinds.to_vec() });
+        let (subject, kinds) = (self.state.subject(), kinds.to_vec());
+        self.decision.withdraw.push(Withdraw { subject, kinds, begun: self.state.begun() });
     }
 
     /// A step of this protocol, as it is now.
@@ -423,8 +424,9 @@ impl Deciding {
             let change = GateEvent::Withdrawn { gate: gate.id, at: self.now };
             self.emit(ProtocolEvent::GateChanged { step: gate.step.map(StepId), change });
         }
-        self.emit(ProtocolEvent::Cancelled { by: by.to_owned(), at: self.now });
+        // Before the attempts end in the ledger: what has begun is told to stop.
         self.withdraw(&[]);
+        self.emit(ProtocolEvent::Cancelled { by: by.to_owned(), at: self.now });
     }
 
     /// A plan is on its branch: protocols that advance by themselves begin.

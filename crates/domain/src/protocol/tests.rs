@@ -1,3 +1,7 @@
+//! The rules of protocols: each transition by example, then laws over random command orders.
+
+mod stopping;
+
 use std::collections::BTreeSet;
 
 use proptest::prelude::*;
@@ -5,6 +9,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     aggregate::{Aggregate, fold},
+    commit::Withdraw,
     decision::{Context, Decision},
     gate::Verdict,
     person::PersonKind,
@@ -74,7 +79,8 @@ impl Told {
 
     fn begin(&mut self) -> Begin {
         self.fence += 1;
-        Begin { fence: Fence(self.fence), worker: "w".to_owned(), nonce: "n".to_owned() }
+        let task = TaskId(format!("T{}", self.fence));
+        Begin { task, fence: Fence(self.fence), worker: "w".to_owned(), nonce: "n".to_owned() }
     }
 
     /// Planned, on its branch, and begun when it advances by itself.
@@ -212,6 +218,26 @@ fn check_written(told: &Told) {
     for step in &told.protocol.steps {
         let text = serde_json::to_string(step).unwrap();
         assert_eq!(serde_json::from_str::<Step>(&text).unwrap(), *step);
+    }
+}
+
+/// Whoever takes work back names all that has begun, so that it is told to stop instead; and no attempt ends in the ledger
+/// behind the back of the task that carries it.
+fn check_withdrawn(before: &Protocol, after: &Protocol, decision: &Decision<ProtocolEvent>) {
+    let open: Vec<&Attempt> =
+        before.planning().into_iter().chain(before.steps.iter().filter_map(Step::running)).collect();
+    for withdraw in &decision.withdraw {
+        assert!(open.iter().all(|attempt| withdraw.begun.contains(&attempt.task)), "{withdraw:?} misses {open:?}");
+    }
+    let ended = |attempt: &&Attempt| {
+        let steps = after.steps.iter().filter_map(Step::running);
+        after.planning().into_iter().chain(steps).all(|still| still.id != attempt.id)
+    };
+    let over_their_heads = decision.events.iter().any(|event| {
+        matches!(event, ProtocolEvent::Cancelled { .. } | ProtocolEvent::ManualApproval { .. })
+    });
+    if over_their_heads && open.iter().any(ended) {
+        assert!(!decision.withdraw.is_empty(), "nobody tells {open:?}");
     }
 }
 
@@ -584,6 +610,49 @@ fn pausing_takes_waiting_work_back_and_resuming_asks_for_it_again() {
 }
 
 #[test]
+fn work_that_has_begun_is_told_to_stop_and_starts_again_after_resuming() {
+    let mut told = Told::planned(Advance::Auto, vec![skip("01-fix")]);
+    let fence = told.start(1);
+    let task = told.protocol.steps[0].running().unwrap().task.clone();
+
+    let paused = told.tell(&ProtocolCommand::Pause { by: "user:alice".to_owned() }).unwrap();
+    assert_eq!(paused.withdraw[0].begun, [task.clone()]);
+    assert_eq!((told.status(), told.step_status(1)), ("paused", "running"));
+
+    // Resumed before anybody ended it: nothing is asked for until then, and what was not is not lost.
+    let gate = told.gate_id();
+    assert_eq!(told.tell(&ProtocolCommand::Resume { gate: gate.clone() }).unwrap().effects, []);
+    let own = told.protocol.steps[0].duty(TaskKind::ExecuteStep, &task, true);
+    assert!(matches!(own, Duty::TakeOver(attempt) if attempt.fence == fence));
+    let stopped = told.tell(&ProtocolCommand::StepStopped { step: StepId(1), fence, gate }).unwrap();
+
+    assert_eq!(stopped.effects[0].kind, TaskKind::ExecuteStep);
+    assert_eq!((told.status(), told.step_status(1)), ("running", "running"));
+}
+
+#[test]
+fn a_task_minds_its_own_attempt_and_begins_nothing_once_it_was_told_to_stop() {
+    let mut told = Told::planned(Advance::Auto, vec![skip("01-fix")]);
+    let (old, new) = (TaskId::from("old"), TaskId::from("new"));
+    let duty = |told: &Told, task, stop| told.protocol.steps[0].duty(TaskKind::ExecuteStep, task, stop);
+
+    // Asked for, taken back and asked for again, while a worker still held the first task.
+    assert_eq!((duty(&told, &old, true), duty(&told, &new, false)), (Duty::Nothing, Duty::Begin));
+    assert_eq!(told.protocol.steps[0].duty(TaskKind::RunQuality, &new, false), Duty::Nothing);
+    let begin = Begin { task: new.clone(), ..told.begin() };
+    let (engine, gate) = ("scripted".to_owned(), told.gate_id());
+    told.tell(&ProtocolCommand::StartStep { step: StepId(1), begin, engine, gate }).unwrap();
+    let running = told.protocol.steps[0].running().unwrap().clone();
+
+    assert_eq!((duty(&told, &old, true), duty(&told, &old, false)), (Duty::Nothing, Duty::Nothing));
+    assert_eq!(duty(&told, &new, false), Duty::TakeOver(running));
+    let cancelled = told.tell(&ProtocolCommand::Cancel { by: "user:alice".to_owned() }).unwrap();
+    assert_eq!(cancelled.withdraw[0].begun, [new.clone()]);
+    let over = told.protocol.steps[0].attempt.clone().unwrap();
+    assert_eq!((duty(&told, &new, true), duty(&told, &old, true)), (Duty::CleanUp(over), Duty::Nothing));
+}
+
+#[test]
 fn a_result_that_arrives_while_paused_counts_and_waits() {
     let mut told = Told::planned(Advance::Auto, vec![StepSpec::new("01-fix")]);
     let fence = told.start(1);
@@ -606,7 +675,8 @@ fn cancelling_ends_everything_and_is_heard_twice() {
     let cancelled = told.tell(&cancel).unwrap();
     let again = told.tell(&cancel).unwrap();
 
-    assert_eq!(cancelled.withdraw, [crate::commit::Withdraw { subject: told.protocol.subject(), kinds: Vec::new() }]);
+    let everything = Withdraw { subject: told.protocol.subject(), kinds: Vec::new(), begun: Vec::new() };
+    assert_eq!(cancelled.withdraw, [everything]);
     assert!(again.is_nothing());
     assert_eq!((told.status(), told.step_status(1), told.step_status(2)), ("cancelled", "cancelled", "cancelled"));
     check_invariants(&told);
@@ -634,7 +704,10 @@ fn a_task_that_the_queue_gave_up_fails_its_step() {
     let mut told = Told::planned(Advance::Auto, vec![skip("01-fix")]);
 
     let why = "killed its worker three times".to_owned();
-    told.tell(&ProtocolCommand::TaskDead { kind: TaskKind::ExecuteStep, step: Some(StepId(1)), why }).unwrap();
+    let (kind, task, step) = (TaskKind::ExecuteStep, TaskId::from("T"), Some(StepId(1)));
+    let stale = ProtocolCommand::TaskDead { kind, task: task.clone(), stop: true, step, why: why.clone() };
+    assert!(told.tell(&stale).unwrap().is_nothing(), "what it was stored for was taken back and asked for again");
+    told.tell(&ProtocolCommand::TaskDead { kind, task, stop: false, step, why }).unwrap();
 
     assert_eq!((told.status(), told.step_status(1)), ("blocked", "failed"));
     assert!(told.names().contains(&"job_failed"));
@@ -813,7 +886,13 @@ fn any_command(told: &mut Told, pick: u8, detail: u8) -> ProtocolCommand {
         _ if (detail / 4).is_multiple_of(3) => {
             let kinds = [TaskKind::PlanProtocol, TaskKind::ExecuteStep, TaskKind::RunQuality, TaskKind::AdvanceBranch];
             let kind = kinds[usize::from(detail / 32 % 4)];
-            ProtocolCommand::TaskDead { kind, step: (!(detail / 16).is_multiple_of(4)).then_some(step), why }
+            let step = (!(detail / 16).is_multiple_of(4)).then_some(step);
+            let attempt = match step {
+                Some(step) => told.protocol.step(step).and_then(|step| step.attempt.as_ref()),
+                None => told.protocol.attempt.as_ref(),
+            };
+            let task = attempt.map_or(TaskId::from("T"), |attempt| attempt.task.clone());
+            ProtocolCommand::TaskDead { kind, task, stop: detail.is_multiple_of(5), step, why }
         }
         _ => ProtocolCommand::AdoptStep { step, old: fence, fence: told.begin().fence, worker },
     }
@@ -915,6 +994,7 @@ proptest! {
                 prop_assert_eq!(&before, &told.protocol, "no command changes a finished protocol");
             }
             if let Ok(decision) = &outcome {
+                check_withdrawn(&before, &told.protocol, decision);
                 // A move whose task died, or that found the branch elsewhere, may be asked for again.
                 if decision.events.iter().any(|event| {
                     matches!(event, ProtocolEvent::JobFailed { .. } | ProtocolEvent::BranchConflict { .. })

@@ -8,8 +8,8 @@ use super::{
     decide::{Deciding, checks, executes},
 };
 use crate::{
-    attempt::{Attempt, AttemptState, Ending},
-    ids::{AttemptId, Fence, GateId, StepId},
+    attempt::{Attempt, AttemptState, Duty, Ending},
+    ids::{AttemptId, Fence, GateId, StepId, TaskId},
     run::Begin,
     spec::{QaPolicy, Retry, StepType},
     step::{BlockedOn, DiffStat, Failure, MAX_INTERRUPTIONS, Review, Step, StepState, Work},
@@ -83,7 +83,9 @@ impl Deciding {
                 self.branch_advanced(*step, new, diff, gate);
             }
             ProtocolCommand::BranchMoved { step, new, found } => self.branch_moved(*step, new, found.as_deref()),
-            ProtocolCommand::TaskDead { kind, step, why } => self.task_dead(*kind, *step, why),
+            ProtocolCommand::TaskDead { kind, task, stop, step, why } => {
+                self.task_dead(*kind, task, *stop, *step, why);
+            }
             _ => {}
         }
     }
@@ -175,6 +177,7 @@ impl Deciding {
             number,
             phase: phase.to_owned(),
             engine: engine.to_owned(),
+            task: begin.task.clone(),
             fence: begin.fence,
             worker: begin.worker.clone(),
             nonce: begin.nonce.clone(),
@@ -384,17 +387,18 @@ impl Deciding {
         self.block_on(BlockedOn::Conflict { why });
     }
 
-    fn task_dead(&mut self, kind: TaskKind, step: Option<StepId>, why: &str) {
+    fn task_dead(&mut self, kind: TaskKind, task: &TaskId, stop: bool, step: Option<StepId>, why: &str) {
         let failure = Failure::new("task_dead", why);
         let step = step.and_then(|id| self.state.step(id)).cloned();
         // A task that died after its work was over, or that somebody else's has replaced, concerns nobody.
-        let plan = &self.state.plan;
-        let concerned = match (kind, step.as_ref().map(|step| &step.state)) {
-            (TaskKind::PlanProtocol, None) => matches!(plan, PlanState::Queued | PlanState::Working),
-            (TaskKind::AdvanceBranch, None) => matches!(plan, PlanState::Integrating { .. }),
-            (TaskKind::ExecuteStep, Some(StepState::Running { work })) => !matches!(work, Work::Integrating { .. }),
-            (TaskKind::AdvanceBranch, Some(StepState::Running { work })) => matches!(work, Work::Integrating { .. }),
-            (TaskKind::RunQuality, Some(StepState::NeedsQa { review, .. })) => *review != Review::Waiting,
+        let had_to = |duty: Duty| matches!(duty, Duty::Begin | Duty::TakeOver(_));
+        let concerned = match (kind, &step) {
+            (TaskKind::PlanProtocol, None) => had_to(self.state.planning_duty(task, stop)),
+            (TaskKind::AdvanceBranch, None) => matches!(self.state.plan, PlanState::Integrating { .. }),
+            (TaskKind::ExecuteStep | TaskKind::RunQuality, Some(step)) => had_to(step.duty(kind, task, stop)),
+            (TaskKind::AdvanceBranch, Some(step)) => {
+                matches!(&step.state, StepState::Running { work: Work::Integrating { .. } })
+            }
             _ => false,
         };
         if !concerned {

@@ -7,7 +7,7 @@ use crate::{
     aggregate::Aggregate,
     attempt::{Attempt, AttemptState, Ending},
     catalog::{Approval, BoundJob},
-    commit::{Subject, SubjectKind, Withdraw},
+    commit::Withdraw,
     decision::{Context, Decision},
     gate::{Answer, Answered, Approvers, Asks, Gate, GateEvent, GateKind, GatePolicy, GateState},
     ids::{AttemptId, Fence, GateId, PersonId, RunId},
@@ -188,6 +188,7 @@ impl Run {
             number,
             phase: "run".to_owned(),
             engine: "shell".to_owned(),
+            task: begin.task.clone(),
             fence: begin.fence,
             worker: begin.worker.clone(),
             nonce: begin.nonce.clone(),
@@ -232,7 +233,9 @@ impl Run {
                 return self.decide_interruption(&worker, true, gate, context);
             }
         };
+        // Whoever asked to cancel it did not ask for another try.
         if matches!(event, RunEvent::ExecutionFailed { .. })
+            && self.cancel_requested_by.is_none()
             && let Some(delay) = retry_delay(&self.job, attempt.number, exit_code)
         {
             return Ok(self.dispatch_after(vec![event], context, delay));
@@ -278,6 +281,9 @@ impl Run {
     fn decide_giving_up(&self, worker: &str, why: &str, context: &Context) -> Decision<RunEvent> {
         match &self.state {
             RunState::Dispatching { .. } => self.block(why),
+            RunState::Running if self.cancel_requested_by.is_some() => {
+                Decision::of([self.canceled(worker.to_owned(), context)])
+            }
             RunState::Running => {
                 let mut decision = self.block(why);
                 decision.events.insert(
@@ -312,8 +318,9 @@ impl Run {
                 Ok(Decision::of(withdrawn.into_iter().chain([canceled])).withdrawing(self.withdraw([])))
             }
             RunState::Running if self.cancel_requested_by.is_some() => Ok(Decision::nothing()),
-            // The task stays: whoever holds it or claims it next ends the run once its processes are gone.
-            RunState::Running => Ok(Decision::of([RunEvent::CancelRequested { by: account.to_owned() }])),
+            // Whoever holds the task, or leases it next, ends the run once its processes are gone.
+            RunState::Running => Ok(Decision::of([RunEvent::CancelRequested { by: account.to_owned() }])
+                .withdrawing(self.withdraw([TaskKind::RunJob]))),
             RunState::Canceled { .. } => Ok(Decision::nothing()),
             RunState::Requested
             | RunState::Succeeded { .. }
@@ -459,7 +466,11 @@ impl Run {
     }
 
     fn withdraw(&self, kinds: impl IntoIterator<Item = TaskKind>) -> Withdraw {
-        Withdraw { subject: Subject::new(SubjectKind::Run, &self.id), kinds: kinds.into_iter().collect() }
+        Withdraw {
+            subject: self.subject(),
+            kinds: kinds.into_iter().collect(),
+            begun: self.running().map(|attempt| attempt.task.clone()).into_iter().collect(),
+        }
     }
 
     /// The attempt under way, if this fence carries it.

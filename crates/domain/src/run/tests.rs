@@ -9,6 +9,7 @@ use crate::{
     aggregate::{Aggregate, fold},
     attempt::Usage,
     catalog::Catalog,
+    commit::Withdraw,
     decision::{Context, Decision},
     gate::{GateState, Verdict},
     person::{Person, PersonKind},
@@ -80,7 +81,7 @@ fn after(mut run: Run, command: &RunCommand) -> Run {
 }
 
 fn begin(fence: i64) -> Begin {
-    Begin { fence: Fence(fence), worker: "w".into(), nonce: "n".into() }
+    Begin { task: TaskId::from("T"), fence: Fence(fence), worker: "w".into(), nonce: "n".into() }
 }
 
 fn start(run: &Run, fence: i64) -> RunCommand {
@@ -284,10 +285,27 @@ fn canceling_a_running_job_waits_for_its_processes() {
     let run = after(run, &cancel);
 
     assert_eq!(names(&decision), ["CancelRequested"]);
-    assert_eq!(decision.withdraw, [], "a task that waits for another try must still end the run");
+    let (subject, task) = (run.subject(), TaskId::from("T"));
+    let told = Withdraw { subject, kinds: vec![TaskKind::RunJob], begun: vec![task.clone()] };
+    assert_eq!(decision.withdraw, [told], "a task that waits for another try must still end the run");
     assert_eq!(run.state, RunState::Running);
+    assert!(matches!(run.duty(&task, true), Duty::TakeOver(_)));
+    assert_eq!(run.duty(&TaskId::from("another"), false), Duty::Nothing);
     let canceled = after(run, &finish(7, Ending::Canceled));
     assert_eq!(canceled.state, RunState::Canceled { by: "dev:alice".into(), at: NOON });
+}
+
+#[test]
+fn a_job_that_was_to_be_canceled_is_not_tried_again() {
+    let run = after(run_of(job(ONE, "retry = { max = 1, backoff = \"10s..5m\" }")), &approve("bob"));
+    let run = after(run.clone(), &start(&run, 7));
+    let run = after(run, &RunCommand::Cancel { account: "dev:alice".into() });
+
+    let failed = run.decide(&finish(7, Ending::Failed), &at(NOON)).unwrap();
+    let given_up = run.decide(&RunCommand::GiveUp { worker: "w".into(), why: "no luck".into() }, &at(NOON)).unwrap();
+
+    assert_eq!((names(&failed), kinds(&failed)), (vec!["ExecutionFailed"], vec![]));
+    assert_eq!(given_up.events, [RunEvent::RunCanceled { by: "dev:alice".into(), at: NOON }]);
 }
 
 fn any_command() -> impl Strategy<Value = RunCommand> {

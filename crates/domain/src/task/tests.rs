@@ -43,6 +43,47 @@ fn a_lease_that_ends_makes_the_task_ready_again_and_spends_its_fence() {
 }
 
 #[test]
+fn what_waits_is_taken_back_unless_it_has_begun() {
+    let (now, later) = (Timestamp::from_micros(50), Timestamp::from_micros(90));
+    let again = |due_at| Then::Again { due_at, failed: None };
+    let retried = || {
+        let mut task = ready();
+        task.claim(Fence(1), "a", now);
+        task.acknowledge(&again(later), now);
+        task
+    };
+
+    let (mut untouched, mut begun) = (retried(), retried());
+    untouched.withdraw(false, now);
+    begun.withdraw(true, now);
+
+    assert_eq!((untouched.state, untouched.stop), (TaskState::Withdrawn { at: now }, false));
+    assert_eq!((&begun.state, begun.stop, begun.due_at), (&TaskState::Ready, true, now));
+    // Told twice is told once, whoever asks the second time.
+    let told = begun.clone();
+    begun.withdraw(false, later);
+    assert_eq!(begun, told);
+}
+
+#[test]
+fn a_task_that_was_told_to_stop_stays_told_through_every_lease_until_it_is_finished() {
+    let now = Timestamp::from_micros(50);
+    let mut task = ready();
+    task.claim(Fence(1), "a", now);
+    task.withdraw(false, now);
+
+    assert!(task.reap(now.after(Duration::from_micros(1))));
+    assert!(task.stop && task.claim(Fence(2), "b", now));
+    assert_eq!(task.heartbeat(Fence(2), now), Some(true));
+    task.acknowledge(&Then::Again { due_at: now.after(backoff(0)), failed: Some("away".into()) }, now);
+    assert!(task.stop && task.promote(now.after(backoff(0))) && task.claim(Fence(3), "c", now));
+    assert_eq!(task.heartbeat(Fence(3), now), Some(true));
+    task.acknowledge(&Then::Done, now);
+
+    assert_eq!((&task.state, task.stop), (&TaskState::Done { at: now }, false));
+}
+
+#[test]
 fn no_operation_changes_a_finished_task() {
     let now = Timestamp::from_micros(50);
     for finished in [TaskState::Done { at: now }, TaskState::Dead { at: now }, TaskState::Withdrawn { at: now }] {
@@ -54,7 +95,8 @@ fn no_operation_changes_a_finished_task() {
         task.claim(Fence(9), "b", now);
         task.heartbeat(Fence(9), now);
         task.reap(now);
-        task.withdraw(now);
+        task.withdraw(false, now);
+        task.withdraw(true, now);
 
         assert_eq!(task, before);
         assert!(!task.is_held(Fence(9)));

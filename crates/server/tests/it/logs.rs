@@ -6,7 +6,7 @@ use control::Cause;
 use domain::{
     actor::Actor,
     attempt::{Attempt, Ending},
-    ids::{Fence, RunId},
+    ids::{Fence, RunId, TaskId},
     run::{Begin, Finished},
 };
 use http_body_util::BodyExt;
@@ -19,7 +19,8 @@ use crate::app::TestApp;
 async fn running(app: &TestApp) -> (RunId, Attempt, PathBuf) {
     let run = app.post("/runs", &json!({"job": "free"})).send().await.json();
     let id = RunId(run["id"].as_str().unwrap().to_owned());
-    let begin = Begin { fence: Fence(7), worker: "w1".to_owned(), nonce: "hidden-nonce".to_owned() };
+    let (task, worker_name) = (TaskId::from("t"), "w1".to_owned());
+    let begin = Begin { task, fence: Fence(7), worker: worker_name, nonce: "hidden-nonce".to_owned() };
     let started = app.control.start_run(&id, begin, worker()).await.unwrap();
     let attempt = started.attempt.unwrap();
     let dir = app.dir.path().join("attempts").join(attempt.id.as_str());

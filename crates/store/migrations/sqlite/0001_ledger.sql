@@ -239,7 +239,7 @@ CREATE TABLE tasks (
     CHECK ((state = 'leased') = (fence IS NOT NULL)),
     CHECK ((state = 'leased') = (incarnation IS NOT NULL)),
     CHECK ((state = 'leased') = (lease_until IS NOT NULL)),
-    CHECK (state = 'leased' OR stop = 0),
+    CHECK (stop = 0 OR finished_at IS NULL),
     CHECK ((state IN ('done', 'dead', 'withdrawn')) = (finished_at IS NOT NULL)),
     CHECK (state <> 'dead' OR error IS NOT NULL)
 ) STRICT, WITHOUT ROWID;

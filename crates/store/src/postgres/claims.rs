@@ -83,7 +83,7 @@ const ACKED: &str = "UPDATE tasks t
         failures = least(t.failures + x.failed, 65535), error = coalesce(x.error, t.error),
         fence = CASE WHEN x.state IS NULL THEN t.fence END,
         incarnation = CASE WHEN x.state IS NULL THEN t.incarnation END,
-        lease_until = CASE WHEN x.state IS NULL THEN t.lease_until END, stop = x.state IS NULL AND t.stop";
+        lease_until = CASE WHEN x.state IS NULL THEN t.lease_until END, stop = t.stop AND x.finished_at IS NULL";
 
 /// The parts of a statement that apply acknowledgements: `acked`, and `lost`, the places of those that did not count.
 fn acknowledging<'a>(parameters: &mut Parameters<'a>, asked: &[Asked<'a>], now: i64) -> String {

@@ -106,7 +106,7 @@ impl PostgresStore {
             "WITH ended AS MATERIALIZED (SELECT id FROM tasks WHERE state = 'leased' AND lease_until < {NOW}
                                          ORDER BY id LIMIT $1 FOR NO KEY UPDATE SKIP LOCKED)
              UPDATE tasks SET state = 'ready', due_at = {NOW}, crashes = least(crashes + 1, 65535), fence = NULL,
-                              incarnation = NULL, lease_until = NULL, stop = false
+                              incarnation = NULL, lease_until = NULL
              WHERE id = ANY(ARRAY(SELECT id FROM ended)) RETURNING id"
         );
         let rows = self.read(&text, &[&i64::from(limit)]).await?;

@@ -338,7 +338,8 @@ impl<'a> Parts<'a> {
         ));
     }
 
-    /// Takes waiting tasks back. Those that these commits add are not seen, those they acknowledge are left alone.
+    /// Takes waiting tasks back, and tells those to stop that are leased, were told before, or have begun. Those that
+    /// these commits add are not seen, those they acknowledge are left alone.
     fn withdrawals(&mut self, commits: &[Numbered<'a>]) {
         let mut records = Records::default();
         let mut subjects = Vec::new();
@@ -359,12 +360,16 @@ impl<'a> Parts<'a> {
         }
         let acked = commits.iter().filter_map(|(_, c)| c.ack.as_ref()).map(|ack| ack.task.as_str()).collect();
         let acked = self.parameters.bind(Parameter::Texts(acked));
+        let begun = commits.iter().flat_map(|(_, c)| rules::begun(c)).collect();
+        let begun = self.parameters.bind(Parameter::Texts(begun));
         let subjects = self.parameters.bind(Parameter::Texts(subjects));
         let source = self.parameters.rows("withdraw_in", records);
+        let told = format!("(t.state = 'leased' OR t.stop OR t.id = ANY({begun}))");
         self.with.push(format!(
             "withdrawn AS (UPDATE tasks t
-               SET state = CASE t.state WHEN 'leased' THEN 'leased' ELSE 'withdrawn' END, stop = t.state = 'leased',
-                   finished_at = CASE t.state WHEN 'leased' THEN NULL ELSE a.now END
+               SET state = CASE WHEN t.state = 'leased' THEN 'leased' WHEN {told} THEN 'ready' ELSE 'withdrawn' END,
+                   stop = {told}, finished_at = CASE WHEN {told} THEN NULL ELSE a.now END,
+                   due_at = CASE WHEN {told} AND t.state <> 'leased' THEN least(t.due_at, a.now) ELSE t.due_at END
                FROM {source} JOIN applied a ON a.ord = x.ord
                WHERE t.subject = ANY({subjects})
                  AND t.subject_kind = x.subject_kind AND t.subject = x.subject AND (x.kind IS NULL OR t.kind = x.kind)
@@ -391,7 +396,7 @@ impl<'a> Parts<'a> {
             "acked AS (UPDATE tasks t
                SET state = x.state, due_at = coalesce(x.due_at, t.due_at), finished_at = x.finished_at,
                    failures = least(t.failures + x.failed, 65535), error = coalesce(x.error, t.error),
-                   fence = NULL, incarnation = NULL, lease_until = NULL, stop = false
+                   fence = NULL, incarnation = NULL, lease_until = NULL, stop = t.stop AND x.finished_at IS NULL
                FROM {source} JOIN applied a ON a.ord = x.ord
                WHERE t.id = x.id AND t.id = ANY({ids}))"
         ));

@@ -30,13 +30,18 @@ const STORE_TASK: &str = "INSERT INTO tasks
         (id, kind, lane, subject_kind, subject, project, engine, payload, priority, state, due_at, max_failures, created_at)
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)";
 
-/// ?1 the task that the commit acknowledges, or nothing; ?5 the kinds that are meant, as `,a,b,`, or nothing for all.
+/// ?1 the task that the commit acknowledges, or nothing; ?5 the kinds that are meant, as `,a,b,`, or nothing for all;
+/// ?6 the tasks whose work has begun, as JSON. Those, and what is leased or was told before, are told to stop.
 const WITHDRAW: &str = "UPDATE tasks SET
-        stop = (state = 'leased'),
-        finished_at = CASE state WHEN 'leased' THEN NULL ELSE ?4 END,
-        state = CASE state WHEN 'leased' THEN 'leased' ELSE 'withdrawn' END
-    WHERE subject_kind = ?2 AND subject = ?3 AND state IN ('scheduled', 'ready', 'leased')
-      AND (?1 IS NULL OR id <> ?1) AND (?5 IS NULL OR instr(?5, ',' || kind || ',') > 0)";
+        stop = told,
+        due_at = CASE WHEN told AND state <> 'leased' THEN min(due_at, ?4) ELSE due_at END,
+        finished_at = CASE WHEN told THEN NULL ELSE ?4 END,
+        state = CASE WHEN state = 'leased' THEN 'leased' WHEN told THEN 'ready' ELSE 'withdrawn' END
+    FROM (SELECT id AS meant, state = 'leased' OR stop OR id IN (SELECT value FROM json_each(?6)) AS told
+          FROM tasks
+          WHERE subject_kind = ?2 AND subject = ?3 AND state IN ('scheduled', 'ready', 'leased')
+            AND (?1 IS NULL OR id <> ?1) AND (?5 IS NULL OR instr(?5, ',' || kind || ',') > 0))
+    WHERE id = meant";
 
 const KEEP: &str = "SELECT 1 FROM tasks WHERE id = ?1 AND fence = ?2 AND state = 'leased'";
 
@@ -48,7 +53,7 @@ const FINISH: &str = "UPDATE tasks SET state = ?3, error = coalesce(?4, error), 
 /// ?3 is `ready` or `scheduled`; an error counts as a failure.
 const AGAIN: &str = "UPDATE tasks SET state = ?3, due_at = ?4, error = coalesce(?5, error),
         failures = min(failures + (?5 IS NOT NULL), 65535),
-        fence = NULL, incarnation = NULL, lease_until = NULL, stop = 0
+        fence = NULL, incarnation = NULL, lease_until = NULL
     WHERE id = ?1 AND fence = ?2 AND state = 'leased'";
 
 impl SqliteStore {
@@ -122,8 +127,12 @@ impl Ledger {
             self.enter(entry, now)?;
         }
         // Before the new tasks are stored: what is withdrawn is what waited when the command was given.
-        for withdraw in &commit.withdraw {
-            self.withdraw(withdraw, commit, now)?;
+        if !commit.withdraw.is_empty() {
+            let begun = rules::begun(commit);
+            let begun = serde_json::Value::from_iter(begun).to_string();
+            for withdraw in &commit.withdraw {
+                self.withdraw(withdraw, &begun, commit, now)?;
+            }
         }
         for task in &commit.tasks {
             self.store_task(task, now)?;
@@ -293,16 +302,19 @@ impl Ledger {
         Ok(())
     }
 
-    fn withdraw(&self, withdraw: &Withdraw, commit: &Commit, now: Timestamp) -> rusqlite::Result<()> {
+    fn withdraw(&mut self, withdraw: &Withdraw, begun: &str, commit: &Commit, now: Timestamp) -> rusqlite::Result<()> {
         let kinds = (!withdraw.kinds.is_empty())
             .then(|| withdraw.kinds.iter().fold(",".to_owned(), |kinds, kind| kinds + kind.as_str() + ","));
-        self.conn.prepare_cached(WITHDRAW)?.execute(params![
+        let changed = self.conn.prepare_cached(WITHDRAW)?.execute(params![
             commit.ack.as_ref().map(|ack| ack.task.as_str()),
             withdraw.subject.kind.as_str(),
             withdraw.subject.id,
             now.as_micros(),
-            kinds
+            kinds,
+            begun
         ])?;
+        // Some of them may be due now; one look too many harms nobody.
+        self.ready += u32::from(changed > 0);
         Ok(())
     }
 

@@ -49,7 +49,7 @@ const LEASED_ENGINES: &str = "SELECT project, engine, count(*) FROM tasks WHERE 
     GROUP BY project, engine";
 
 const REAP: &str = "UPDATE tasks SET state = 'ready', crashes = min(crashes + 1, 65535), due_at = ?1,
-        fence = NULL, incarnation = NULL, lease_until = NULL, stop = 0
+        fence = NULL, incarnation = NULL, lease_until = NULL
     WHERE id IN (SELECT id FROM tasks WHERE state = 'leased' AND incarnation <> ?2 ORDER BY id LIMIT ?3)
     RETURNING id";
 

@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, time::Duration};
 use domain::{
     commit::{Ack, At, Commit, Entry, Expect, Guard, NewEvent, Row, Subject, SubjectKind, Table, Then, Withdraw},
     ids::{CommitId, Fence, TaskId},
-    task::{Lane, NewTask, TaskKind},
+    task::{Lane, NewTask, TaskKind, TaskState},
     time::Timestamp,
 };
 use store::{Beat, Claim, StoreError, queue::Caps};
@@ -412,7 +412,9 @@ impl Sequence {
         }
         if self.random.chance(25) {
             let kinds = if self.random.chance(50) { vec![TaskKind::Noop] } else { Vec::new() };
-            commit.withdraw.push(Withdraw { subject: self.task_subject(), kinds });
+            let tasks: Vec<_> = self.model.tasks.keys().cloned().map(TaskId).collect();
+            let begun = tasks.into_iter().filter(|_| self.random.chance(40)).collect();
+            commit.withdraw.push(Withdraw { subject: self.task_subject(), kinds, begun });
         }
         if self.random.chance(35) {
             let (scope, key) = (self.random.pick(&["inbox", "http:a"]), self.random.pick(&["k0", "k1", "k2"]));
@@ -578,6 +580,9 @@ fn random_sequences_reach_every_outcome() {
                 Op::Promote(now, limit) => format!("promote {}", sequence.model.promote(now, limit).0),
             };
             *outcomes.entry(name).or_insert(0) += 1;
+            if sequence.model.tasks.values().any(|task| task.stop && task.state == TaskState::Ready) {
+                *outcomes.entry("told and ready".to_owned()).or_insert(0) += 1;
+            }
         }
     }
     let wanted = [
@@ -596,6 +601,7 @@ fn random_sequences_reach_every_outcome() {
         "adopt false",
         "promote 1",
         "promote 2",
+        "told and ready",
     ];
     for name in wanted {
         assert!(outcomes.get(name).is_some_and(|count| *count >= 5), "{name} in {outcomes:#?}");

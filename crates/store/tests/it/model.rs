@@ -173,9 +173,10 @@ impl Model {
         for withdraw in &commit.withdraw {
             for task in self.tasks.values_mut() {
                 let own = commit.ack.as_ref().is_some_and(|ack| ack.task == task.id);
+                let begun = commit.withdraw.iter().any(|withdraw| withdraw.begun.contains(&task.id));
                 let meant = withdraw.kinds.is_empty() || withdraw.kinds.contains(&task.kind);
                 if task.subject == withdraw.subject && meant && !own {
-                    task.withdraw(now);
+                    task.withdraw(begun, now);
                 }
             }
         }
@@ -418,13 +419,14 @@ impl Model {
         all.extend(self.events.values().cloned());
         all.extend(self.tasks.values().map(|task| {
             let Subject { kind, id } = &task.subject;
-            let (fence, incarnation, stop, finished) = match &task.state {
-                TaskState::Leased { incarnation, stop, .. } => (1, incarnation.as_str(), i64::from(*stop), None),
+            let (fence, incarnation, finished) = match &task.state {
+                TaskState::Leased { incarnation, .. } => (1, incarnation.as_str(), None),
                 TaskState::Done { at } | TaskState::Dead { at } | TaskState::Withdrawn { at } => {
-                    (0, "-", 0, Some(at.as_micros()))
+                    (0, "-", Some(at.as_micros()))
                 }
-                TaskState::Scheduled | TaskState::Ready => (0, "-", 0, None),
+                TaskState::Scheduled | TaskState::Ready => (0, "-", None),
             };
+            let stop = i64::from(task.stop);
             format!(
                 "task|{}|{}|{}|{}|{id}|{}|{}|{}|{}|{}|{}|{fence}|{incarnation}|{fence}|{stop}|{}|{}|{}|{}|{}|{}",
                 task.id,

@@ -224,13 +224,16 @@ async fn each_value_of_the_queue_lands_in_its_column(db: &mut Db) {
         ]
     );
 
+    db.applied(commit().task(a_task("task 6", 6, Some(999))).at(micros(41))).await;
     let withdraw = commit().withdrawing(Subject::new(SubjectKind::Catalog, "about 5"), &[TaskKind::RunJob]);
+    let withdraw = withdraw.withdrawing(Subject::new(SubjectKind::Catalog, "about 6"), &[]).begun(&["task 6"]);
     db.applied(withdraw.withdrawing(Subject::new(SubjectKind::Catalog, "about 3"), &[]).at(micros(90))).await;
     assert_eq!(
-        dump(db, &["task|task 3", "task|task 5"]).await,
+        dump(db, &["task|task 3", "task|task 5", "task|task 6"]).await,
         [
             "task|task 3|run_job|engine|catalog|about 3|2003|engine 3|payload 3|3|withdrawn|777|0|-|0|0|1|63|0|error 3|41|90",
             "task|task 5|run_job|engine|catalog|about 5|2005|engine 5|payload 5|5|leased|41|1|incarnation 2|1|1|0|65|0|-|41|-",
+            "task|task 6|run_job|engine|catalog|about 6|2006|engine 6|payload 6|6|ready|90|0|-|0|1|0|66|0|-|41|-",
         ]
     );
 }

@@ -31,6 +31,9 @@ on_both!(
     tasks_of_the_future_wait_until_they_are_promoted,
     waiting_tasks_are_withdrawn_and_leased_ones_told,
     withdrawing_spares_other_kinds_the_own_task_and_new_ones,
+    what_has_begun_and_waits_is_told_to_stop_and_due_at_once,
+    the_word_to_stop_outlives_every_lease_until_the_task_is_finished,
+    whoever_waits_for_tasks_is_woken_by_one_that_is_told_to_stop,
     an_attempt_is_adopted_under_a_new_fence,
     leases_of_other_processes_are_listed,
     caps_hold_over_all_claims,
@@ -63,8 +66,8 @@ async fn tasks_are_claimed_by_priority_then_age_then_id(db: &mut Db) {
     assert_eq!(ids(&db.claim(2).await), ["e", "c"]);
     let rest = db.claim(10).await;
     assert_eq!(ids(&rest), ["b", "d", "a"]);
-    let TaskState::Leased { incarnation, until, stop, .. } = &rest[0].state else { panic!("{:?}", rest[0].state) };
-    assert_eq!((incarnation.as_str(), *stop), ("worker", false));
+    let TaskState::Leased { incarnation, until, .. } = &rest[0].state else { panic!("{:?}", rest[0].state) };
+    assert_eq!((incarnation.as_str(), rest[0].stop), ("worker", false));
     assert!(*until > Timestamp::from_micros(0));
     assert!(db.claim(10).await.is_empty());
 }
@@ -307,7 +310,8 @@ async fn waiting_tasks_are_withdrawn_and_leased_ones_told(db: &mut Db) {
 
     assert_eq!(db.task("ready").await.state, TaskState::Withdrawn { at: at(50) });
     assert_eq!(db.task("scheduled").await.state, TaskState::Withdrawn { at: at(50) });
-    assert!(matches!(db.task("leased").await.state, TaskState::Leased { stop: true, .. }));
+    let leased = db.task("leased").await;
+    assert_eq!((leased.state.name(), leased.stop), ("leased", true));
     assert_eq!((db.state("other kind").await, db.state("other run").await), ("ready", "ready"));
     db.applied(commit().ack(ack(&held[0], Then::Done))).await;
     assert_eq!(db.state("leased").await, "done");
@@ -339,6 +343,92 @@ async fn withdrawing_spares_other_kinds_the_own_task_and_new_ones(db: &mut Db) {
         states.push(db.state(id).await);
     }
     assert_eq!(states, ["ready", "withdrawn", "withdrawn", "ready", "ready"]);
+}
+
+async fn what_has_begun_and_waits_is_told_to_stop_and_due_at_once(db: &mut Db) {
+    let names = ["leased", "again", "reaped", "untouched", "not begun"];
+    let first = NewTask { priority: -1, ..noop("leased") };
+    db.applied(names[1..].iter().fold(commit().task(first), |commit, name| commit.task(noop(name)))).await;
+    let held = db.claim_as("dead", Lane::Fast, 5).await;
+    let again = || Then::Again { due_at: at(600), failed: Some("away".to_owned()) };
+    for task in held.iter().filter(|task| !["leased", "reaped"].contains(&task.id.as_str())) {
+        db.applied(commit().ack(ack(task, again()))).await;
+    }
+    assert_eq!(db.reap("alive", 9).await, [TaskId::from("leased"), TaskId::from("reaped")]);
+    db.claim_as("alive", Lane::Fast, 1).await;
+    let due = [db.task("leased").await.due_at, db.task("reaped").await.due_at];
+
+    let run = Subject::new(SubjectKind::Run, "R");
+    let begun = ["leased", "again", "reaped", "another run's"];
+    db.applied(
+        commit()
+            .withdrawing(run.clone(), &[TaskKind::ExpireGate])
+            .begun(&["untouched"])
+            .withdrawing(Subject::new(SubjectKind::Run, "R2"), &[])
+            .at(at(40)),
+    )
+    .await;
+    assert_eq!((db.state("untouched").await, db.state("again").await), ("scheduled", "scheduled"));
+    // One withdrawal names what another would take back.
+    let withdraw = commit().withdrawing(run.clone(), &[TaskKind::Noop]).withdrawing(run.clone(), &[]).begun(&begun);
+    db.applied(withdraw.at(at(50))).await;
+
+    let mut found = Vec::new();
+    for name in names {
+        let task = db.task(name).await;
+        found.push((task.state.name(), task.stop, task.due_at));
+    }
+    let (taken, told) = (("withdrawn", false, at(600)), ("ready", true, at(50)));
+    assert_eq!(found, [("leased", true, due[0]), told, ("ready", true, due[1]), taken, taken]);
+
+    // Twice is once, also when the second time nobody names them.
+    db.applied(commit().withdrawing(run, &[]).at(at(60))).await;
+    assert_eq!((db.task("again").await.due_at, db.state("again").await), (at(50), "ready"));
+    let claimed = db.claim(9).await;
+    assert_eq!(claimed.iter().map(|task| task.stop).collect::<Vec<_>>(), [true, true]);
+}
+
+async fn the_word_to_stop_outlives_every_lease_until_the_task_is_finished(db: &mut Db) {
+    db.applied(commit().task(noop("T1"))).await;
+    let held = db.claim_as("dead", Lane::Fast, 1).await;
+    db.applied(commit().withdrawing(Subject::new(SubjectKind::Run, "R"), &[])).await;
+    assert_eq!(db.reap("alive", 9).await, ids(&held).into_iter().map(TaskId::from).collect::<Vec<_>>());
+
+    // Through a reaped lease, an acknowledgement of its own, one in a batch, and an adoption.
+    let again = || Then::Again { due_at: at(-1), failed: None };
+    let told = db.claim(1).await;
+    assert!(told[0].stop && told[0].crashes == 1);
+    db.applied(commit().ack(ack(&told[0], again()))).await;
+    let told = db.claim(1).await;
+    let worked = db.store.work(vec![ack(&told[0], again())], claim("worker", Lane::Fast, 0)).await.unwrap();
+    assert_eq!(worked.fenced, []);
+    let told = db.claim(1).await;
+    assert!(told[0].stop);
+    let adopted = db.store.adopt(&told[0].id, fence(&told[0]), "after", HOUR).await.unwrap().unwrap();
+    let beat = Beat { task: adopted.id.clone(), fence: fence(&adopted) };
+    assert_eq!(db.store.heartbeat(&[beat], HOUR, at(10)).await.unwrap().stop, [TaskId::from("T1")]);
+    let worked = db.store.work(vec![ack(&adopted, Then::Keep)], claim("after", Lane::Fast, 0)).await.unwrap();
+    assert!(worked.fenced.is_empty() && db.task("T1").await.stop);
+
+    db.applied(commit().ack(ack(&adopted, Then::Done)).task(noop("T2"))).await;
+    let done = db.task("T1").await;
+    assert_eq!((done.state.name(), done.stop), ("done", false));
+    assert!(!db.claim(1).await[0].stop, "only what was told is told");
+    assert!(db.store.check().await.unwrap().is_empty());
+}
+
+async fn whoever_waits_for_tasks_is_woken_by_one_that_is_told_to_stop(db: &mut Db) {
+    db.applied(commit().task(noop("T1"))).await;
+    let held = db.claim(1).await;
+    let wake = db.store.wake();
+    let far = Then::Again { due_at: at(600), failed: None };
+    db.applied(commit().ack(ack(&held[0], far))).await;
+    while tokio::time::timeout(std::time::Duration::from_millis(200), wake.tasks()).await.is_ok() {}
+
+    db.applied(commit().withdrawing(Subject::new(SubjectKind::Run, "R"), &[]).begun(&["T1"])).await;
+
+    let woken = tokio::time::timeout(std::time::Duration::from_secs(30), wake.tasks()).await;
+    assert!(woken.is_ok(), "nobody was told");
 }
 
 async fn an_attempt_is_adopted_under_a_new_fence(db: &mut Db) {

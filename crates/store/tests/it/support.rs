@@ -383,6 +383,7 @@ pub(crate) trait Build: Sized {
     fn entry(self, entry: Entry) -> Self;
     fn expecting(self, table: Table, id: &str, version: i64) -> Self;
     fn withdrawing(self, subject: Subject, kinds: &[TaskKind]) -> Self;
+    fn begun(self, tasks: &[&str]) -> Self;
     fn once(self, scope: &str, key: &str) -> Self;
     fn at(self, now: Timestamp) -> Self;
 }
@@ -424,7 +425,13 @@ impl Build for Commit {
     }
 
     fn withdrawing(mut self, subject: Subject, kinds: &[TaskKind]) -> Self {
-        self.withdraw.push(Withdraw { subject, kinds: kinds.to_vec() });
+        self.withdraw.push(Withdraw { subject, kinds: kinds.to_vec(), begun: Vec::new() });
+        self
+    }
+
+    /// Of the last withdrawal.
+    fn begun(mut self, tasks: &[&str]) -> Self {
+        self.withdraw.last_mut().unwrap().begun = tasks.iter().copied().map(TaskId::from).collect();
         self
     }
 

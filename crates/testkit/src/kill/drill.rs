@@ -280,7 +280,8 @@ impl Drill {
         let subject = &run.subject;
         match &subject.state {
             RunState::Dispatching { .. } => {
-                let begin = Begin { fence, worker: worker.to_owned(), nonce: host::random::base62(8) };
+                let nonce = host::random::base62(8);
+                let begin = Begin { task: task.id.clone(), fence, worker: worker.to_owned(), nonce };
                 let command = RunCommand::Start { begin, now_digest: Some(subject.digest.clone()) };
                 let Some(run) = self.command(&run, &command, ack(Then::Keep)).await? else { return Ok(()) };
                 let attempt = run.running().context("it was started")?.clone();

@@ -36,11 +36,11 @@ fn owner() -> Person {
     }
 }
 
-fn by_owner() -> Cause {
+pub(crate) fn by_owner() -> Cause {
     Cause::of(Actor::Person { id: owner().id, account: "owner".into() })
 }
 
-fn nothing<T>(_: &T) -> Rendered {
+pub(crate) fn nothing<T>(_: &T) -> Rendered {
     Rendered::default()
 }
 
@@ -82,14 +82,14 @@ impl Repository {
 }
 
 /// One project on one repository, worked on by the scripted engine.
-struct Work<'a> {
-    app: &'a TestApp,
+pub(crate) struct Work<'a> {
+    pub(crate) app: &'a TestApp,
     repository: Repository,
     project: ProjectId,
 }
 
 impl<'a> Work<'a> {
-    async fn new(app: &'a TestApp, scenes: Value, engines: impl FnOnce(EngineChoice) -> Engines) -> Self {
+    pub(crate) async fn new(app: &'a TestApp, scenes: Value, engines: impl FnOnce(EngineChoice) -> Engines) -> Self {
         let repository = Repository::new(app).await;
         let scenario = app.ledger.dir().join("scenario.json");
         std::fs::write(&scenario, json!({"version": 1, "title": "test", "scenes": scenes}).to_string()).unwrap();
@@ -104,14 +104,14 @@ impl<'a> Work<'a> {
         Self { app, repository, project }
     }
 
-    async fn worker(&self) -> Handle {
+    pub(crate) async fn worker(&self) -> Handle {
         let mut config = WorkerConfig::new(self.app.ledger.dir(), exe());
         config.drain = std::time::Duration::from_millis(200);
         config.local_repositories = LocalPolicy::OwnedBy(process::effective_uid());
         worker::start(config, self.app.control.clone()).await.unwrap()
     }
 
-    async fn protocol(&self, spec: Option<Value>) -> ProtocolId {
+    pub(crate) async fn protocol(&self, spec: Option<Value>) -> ProtocolId {
         let request = CreateProtocol {
             project: self.project,
             name: "0001-fix-the-answer".into(),
@@ -130,7 +130,7 @@ impl<'a> Work<'a> {
         id
     }
 
-    async fn until(&self, id: ProtocolId, states: &[&str]) -> Protocol {
+    pub(crate) async fn until(&self, id: ProtocolId, states: &[&str]) -> Protocol {
         let started = host::clock::monotonic();
         loop {
             let protocol = self.app.control.get::<Protocol>(&id.to_string()).await.unwrap().subject;
@@ -142,7 +142,7 @@ impl<'a> Work<'a> {
         }
     }
 
-    async fn events(&self, id: ProtocolId) -> Vec<String> {
+    pub(crate) async fn events(&self, id: ProtocolId) -> Vec<String> {
         let subject = domain::commit::Subject::new(domain::commit::SubjectKind::Protocol, &id);
         let query = EventQuery {
             subject: Some(subject),
@@ -163,7 +163,7 @@ impl<'a> Work<'a> {
     }
 }
 
-fn only_execution(choice: EngineChoice) -> Engines {
+pub(crate) fn only_execution(choice: EngineChoice) -> Engines {
     Engines { planning: None, execution: Some(choice), qa: None }
 }
 
