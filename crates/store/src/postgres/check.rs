@@ -8,7 +8,7 @@ struct Invariant {
     text: &'static str,
 }
 
-const INVARIANTS: [Invariant; 8] = [
+const INVARIANTS: [Invariant; 9] = [
     Invariant {
         means: "a subject's events do not cover every version of its head",
         // Heads whose every commit told something: as many distinct versions as the head has, none above it.
@@ -43,6 +43,12 @@ const INVARIANTS: [Invariant; 8] = [
         text: "SELECT id FROM tasks
                WHERE (state = 'leased') <> (fence IS NOT NULL AND incarnation IS NOT NULL AND lease_until IS NOT NULL)
                   OR (state IN ('done', 'dead', 'withdrawn')) <> (finished_at IS NOT NULL) LIMIT 20",
+    },
+    Invariant {
+        means: "an attempt is under way, and no task is left that could end it",
+        text: "SELECT a.id FROM attempts a
+               JOIN tasks t ON t.id = CASE WHEN a.status = 'running' THEN (a.body::json)->>'task' END
+               WHERE t.finished_at IS NOT NULL LIMIT 20",
     },
     Invariant {
         means: "a budget's spending is not the sum of its charges",

@@ -6,11 +6,14 @@ use crate::{StoreError, sqlite::SqliteStore};
 const LISTED: u32 = 20;
 
 /// Each gives one sentence for each violation.
-const INVARIANTS: [&str; 12] = [
+const INVARIANTS: [&str; 13] = [
     "SELECT 'task ' || id || ' is leased under fence ' || fence || ', which was never given'
      FROM tasks WHERE fence > (SELECT value FROM counters WHERE name = 'fences')",
     "SELECT 'fence ' || fence || ' is held by ' || count(*) || ' tasks'
      FROM tasks WHERE fence IS NOT NULL GROUP BY fence HAVING count(*) > 1",
+    "SELECT 'attempt ' || attempts.id || ' is under way, and task ' || tasks.id || ', which carries it, is ' || state
+     FROM attempts JOIN tasks ON tasks.id = json_extract(body, '$.task')
+     WHERE status = 'running' AND finished_at IS NOT NULL",
     // Every commit that changes a subject stores events; a message may have been stored by the subject that asked for it.
     "SELECT kind || ' ' || id || ' is at version ' || version || ', its events cover '
          || coalesce(lowest || ' to ' || highest || ' (' || versions || ' versions)', 'nothing')

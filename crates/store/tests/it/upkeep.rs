@@ -1,7 +1,7 @@
 //! What keeps a ledger small and sound: retention in slices, and the check that finds what cannot be.
 
 use domain::{
-    commit::{Subject, SubjectKind, Table, Then},
+    commit::{Row, Subject, SubjectKind, Table, Then},
     time::Timestamp,
 };
 use store::Retention;
@@ -77,7 +77,9 @@ async fn a_sound_ledger_has_no_findings(db: &mut Db) {
 async fn damage_is_found(db: &mut Db) {
     db.applied(new_run("R1").event("b").task(noop("T1")).task(noop("T2"))).await;
     db.applied(change_run("R1", 1)).await;
-    db.applied(change_run("R1", 2)).await;
+    let attempt = child(Table::Attempts, "run-R1-1", "running", "run:R1", 1);
+    let attempt = Row { body: "{\"task\":\"T3\"}".to_owned(), ..attempt };
+    db.applied(change_run("R1", 2).row(attempt).task(noop("T3"))).await;
     db.claim(2).await;
     db.execute("INSERT INTO budgets (id, spent, reserved) VALUES ('b', 0, 0)").await;
 
@@ -85,7 +87,11 @@ async fn damage_is_found(db: &mut Db) {
         ("DELETE FROM events WHERE version = 1 AND place = 0", None),
         ("UPDATE budgets SET spent = 5", Some("UPDATE budgets SET spent = 0")),
         ("UPDATE budgets SET reserved = 5", Some("UPDATE budgets SET reserved = 0")),
-        ("UPDATE tasks SET fence = 99999", None),
+        (
+            "UPDATE tasks SET state = 'withdrawn', finished_at = 1 WHERE id = 'T3'",
+            Some("UPDATE tasks SET state = 'ready', finished_at = NULL WHERE id = 'T3'"),
+        ),
+        ("UPDATE tasks SET fence = 99999 WHERE fence IS NOT NULL", None),
         ("UPDATE runs SET version = 2", None),
     ] {
         let before = db.store.check().await.unwrap().len();
