@@ -45,7 +45,7 @@ impl Worker {
         let id = protocol_id(lease)?;
         let protocol = self.control.get::<Protocol>(&id.to_string()).await?.subject;
         match protocol.planning_duty(&lease.task.id, lease.is_told_to_stop()) {
-            Duty::Begin => self.begin_plan(lease, &protocol).await,
+            Duty::Begin => Box::pin(self.begin_plan(lease, &protocol)).await,
             Duty::TakeOver(attempt) => self.take_plan_over(lease, &protocol, attempt).await,
             Duty::CleanUp(attempt) => self.clean_up(lease, &attempt).await,
             Duty::Nothing => {

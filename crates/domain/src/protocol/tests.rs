@@ -233,9 +233,10 @@ fn check_withdrawn(before: &Protocol, after: &Protocol, decision: &Decision<Prot
         let steps = after.steps.iter().filter_map(Step::running);
         after.planning().into_iter().chain(steps).all(|still| still.id != attempt.id)
     };
-    let over_their_heads = decision.events.iter().any(|event| {
-        matches!(event, ProtocolEvent::Cancelled { .. } | ProtocolEvent::ManualApproval { .. })
-    });
+    let over_their_heads = decision
+        .events
+        .iter()
+        .any(|event| matches!(event, ProtocolEvent::Cancelled { .. } | ProtocolEvent::ManualApproval { .. }));
     if over_their_heads && open.iter().any(ended) {
         assert!(!decision.withdraw.is_empty(), "nobody tells {open:?}");
     }
@@ -616,7 +617,7 @@ fn work_that_has_begun_is_told_to_stop_and_starts_again_after_resuming() {
     let task = told.protocol.steps[0].running().unwrap().task.clone();
 
     let paused = told.tell(&ProtocolCommand::Pause { by: "user:alice".to_owned() }).unwrap();
-    assert_eq!(paused.withdraw[0].begun, [task.clone()]);
+    assert_eq!(paused.withdraw[0].begun, std::slice::from_ref(&task));
     assert_eq!((told.status(), told.step_status(1)), ("paused", "running"));
 
     // Resumed before anybody ended it: nothing is asked for until then, and what was not is not lost.
@@ -647,7 +648,7 @@ fn a_task_minds_its_own_attempt_and_begins_nothing_once_it_was_told_to_stop() {
     assert_eq!((duty(&told, &old, true), duty(&told, &old, false)), (Duty::Nothing, Duty::Nothing));
     assert_eq!(duty(&told, &new, false), Duty::TakeOver(running));
     let cancelled = told.tell(&ProtocolCommand::Cancel { by: "user:alice".to_owned() }).unwrap();
-    assert_eq!(cancelled.withdraw[0].begun, [new.clone()]);
+    assert_eq!(cancelled.withdraw[0].begun, std::slice::from_ref(&new));
     let over = told.protocol.steps[0].attempt.clone().unwrap();
     assert_eq!((duty(&told, &new, true), duty(&told, &old, true)), (Duty::CleanUp(over), Duty::Nothing));
 }

@@ -46,7 +46,7 @@ enum Stage {
     /// Saw that nothing has begun; prepares.
     Begins,
     /// Saw its own attempt, as it was then.
-    TakesOver(Attempt),
+    TakesOver(Box<Attempt>),
     /// Its attempt is in the ledger, and nothing runs yet.
     Launches(AttemptId),
     Watches(AttemptId),
@@ -185,7 +185,7 @@ impl World {
         };
         match self.step().duty(kind, &id, told) {
             Duty::Begin => self.hands[hand].at = Stage::Begins,
-            Duty::TakeOver(attempt) => self.hands[hand].at = Stage::TakesOver(attempt),
+            Duty::TakeOver(attempt) => self.hands[hand].at = Stage::TakesOver(Box::new(attempt)),
             Duty::CleanUp(attempt) => {
                 self.end_engine(&attempt.id);
                 self.done(hand);
@@ -230,7 +230,8 @@ impl World {
                     false => drop(self.hands.remove(hand)),
                 }
             }
-            Stage::TakesOver(Attempt { fence, .. }) => {
+            Stage::TakesOver(attempt) => {
+                let fence = attempt.fence;
                 self.report(rules, hand, &ProtocolCommand::StepInterrupted { step, fence, why: String::new(), gate });
             }
             Stage::Launches(id) => {
