@@ -339,7 +339,8 @@ impl<'a> Parts<'a> {
     }
 
     /// Takes waiting tasks back, and tells those to stop that are leased, were told before, or have begun. Those that
-    /// these commits add are not seen, those they acknowledge are left alone.
+    /// these commits add are not seen, those they acknowledge are left alone; an acknowledgement that did not count spares
+    /// nothing.
     fn withdrawals(&mut self, commits: &[Numbered<'a>]) {
         let mut records = Records::default();
         let mut subjects = Vec::new();
@@ -358,8 +359,6 @@ impl<'a> Parts<'a> {
         if records.is_empty() {
             return;
         }
-        let acked = commits.iter().filter_map(|(_, c)| c.ack.as_ref()).map(|ack| ack.task.as_str()).collect();
-        let acked = self.parameters.bind(Parameter::Texts(acked));
         let begun = commits.iter().flat_map(|(_, c)| rules::begun(c)).collect();
         let begun = self.parameters.bind(Parameter::Texts(begun));
         let subjects = self.parameters.bind(Parameter::Texts(subjects));
@@ -373,7 +372,8 @@ impl<'a> Parts<'a> {
                FROM {source} JOIN applied a ON a.ord = x.ord
                WHERE t.subject = ANY({subjects})
                  AND t.subject_kind = x.subject_kind AND t.subject = x.subject AND (x.kind IS NULL OR t.kind = x.kind)
-                 AND t.state IN ('scheduled', 'ready', 'leased') AND t.id <> ALL({acked}))"
+                 AND t.state IN ('scheduled', 'ready', 'leased')
+                 AND NOT (t.id IN (SELECT task FROM applied WHERE task IS NOT NULL)))"
         ));
     }
 

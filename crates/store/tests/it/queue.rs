@@ -34,6 +34,7 @@ on_both!(
     what_has_begun_and_waits_is_told_to_stop_and_due_at_once,
     the_word_to_stop_outlives_every_lease_until_the_task_is_finished,
     whoever_waits_for_tasks_is_woken_by_one_that_is_told_to_stop,
+    an_acknowledgement_that_does_not_count_spares_its_task_nothing,
     an_attempt_is_adopted_under_a_new_fence,
     leases_of_other_processes_are_listed,
     caps_hold_over_all_claims,
@@ -429,6 +430,30 @@ async fn whoever_waits_for_tasks_is_woken_by_one_that_is_told_to_stop(db: &mut D
 
     let woken = tokio::time::timeout(std::time::Duration::from_secs(30), wake.tasks()).await;
     assert!(woken.is_ok(), "nobody was told");
+}
+
+async fn an_acknowledgement_that_does_not_count_spares_its_task_nothing(db: &mut Db) {
+    for round in 0..20 {
+        let id = format!("T{round:02}");
+        db.applied(commit().task(noop(&id))).await;
+        let held = db.claim(1).await;
+        let again = Then::Again { due_at: at(600), failed: None };
+        db.applied(commit().ack(ack(&held[0], again))).await;
+
+        // Side by side, so that they may go in one batch, behind others.
+        let subject = Subject::new(SubjectKind::Run, "another");
+        let other =
+            |n| commit().task(NewTask { subject: subject.clone(), ..engine(&format!("{id}-{n}"), None, "codex") });
+        let late = commit().ack(ack(&held[0], Then::Done));
+        let withdraw = commit().withdrawing(Subject::new(SubjectKind::Run, "R"), &[]).begun(&[&id]);
+        let commits = (0..8).map(other).chain([late, withdraw]).map(|commit| db.store.commit(commit));
+        let outcomes: Vec<_> = join_all(commits).await.into_iter().map(Result::unwrap).collect();
+
+        assert_eq!(outcomes[8..], [Committed::Fenced, Committed::Applied { version: 0 }]);
+        let told = db.claim(1).await;
+        assert_eq!((ids(&told), told[0].stop), (vec![id.as_str()], true));
+        db.applied(commit().ack(ack(&told[0], Then::Done))).await;
+    }
 }
 
 async fn an_attempt_is_adopted_under_a_new_fence(db: &mut Db) {
