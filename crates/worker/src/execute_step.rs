@@ -50,8 +50,8 @@ impl Worker {
     pub(crate) async fn execute_step(&self, lease: &Lease) -> Result<(), Failure> {
         let (protocol, step) = self.step_of(lease).await?;
         match step.duty(TaskKind::ExecuteStep, &lease.task.id, lease.is_told_to_stop()) {
-            Duty::Begin => self.begin_step(lease, &protocol, &step).await,
-            Duty::TakeOver(attempt) => self.take_step_over(lease, &protocol, &step, attempt).await,
+            Duty::Begin => Box::pin(self.begin_step(lease, &protocol, &step)).await,
+            Duty::TakeOver(attempt) => Box::pin(self.take_step_over(lease, &protocol, &step, attempt)).await,
             Duty::CleanUp(attempt) => self.clean_up(lease, &attempt).await,
             // Paused, cancelled or decided otherwise in the meantime.
             Duty::Nothing => {

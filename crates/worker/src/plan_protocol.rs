@@ -46,7 +46,7 @@ impl Worker {
         let protocol = self.control.get::<Protocol>(&id.to_string()).await?.subject;
         match protocol.planning_duty(&lease.task.id, lease.is_told_to_stop()) {
             Duty::Begin => Box::pin(self.begin_plan(lease, &protocol)).await,
-            Duty::TakeOver(attempt) => self.take_plan_over(lease, &protocol, attempt).await,
+            Duty::TakeOver(attempt) => Box::pin(self.take_plan_over(lease, &protocol, attempt)).await,
             Duty::CleanUp(attempt) => self.clean_up(lease, &attempt).await,
             Duty::Nothing => {
                 self.acknowledge(lease.done()).await;

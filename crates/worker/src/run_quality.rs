@@ -50,7 +50,7 @@ impl Worker {
     pub(crate) async fn run_quality(&self, lease: &Lease) -> Result<(), Failure> {
         let (protocol, step) = self.step_of(lease).await?;
         match (step.duty(TaskKind::RunQuality, &lease.task.id, lease.is_told_to_stop()), step.candidate()) {
-            (Duty::Begin, Some(candidate)) => self.begin_quality(lease, &protocol, &step, candidate).await,
+            (Duty::Begin, Some(candidate)) => Box::pin(self.begin_quality(lease, &protocol, &step, candidate)).await,
             // Checks run on a checkout of their own: whatever an earlier worker began is simply begun again.
             (Duty::TakeOver(attempt), _) => {
                 let done = Cause::of(self.actor()).acknowledging(lease.done());
