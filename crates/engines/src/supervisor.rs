@@ -221,6 +221,10 @@ pub async fn adopt(dir: &Path, nonce: &str) -> Result<Adopted, SupervisorError> 
 /// Takes back a launch that no supervisor has begun; whether it is certain that nothing of it ran or ever will. Only for
 /// an attempt whose worker is dead and that [`adopt`] found [`Adopted::Gone`].
 pub fn revoke(dir: &Path) -> Result<bool, FsError> {
+    // Prepared on another machine, or nowhere: nobody here can tell what became of it there.
+    if !host::fs::is_dir(dir) {
+        return Ok(false);
+    }
     if host::fs::remove_existing_file(&dir.join(spec::FILE))? {
         return Ok(true);
     }

@@ -112,6 +112,21 @@ async fn what_never_started_or_was_lost_is_gone() {
 }
 
 #[tokio::test]
+async fn only_what_was_prepared_here_is_certain_not_to_have_begun() {
+    let place = Place::new();
+    let elsewhere = place.attempt().join("of-another-machine");
+    assert!(!supervisor::revoke(&elsewhere).unwrap(), "nobody here knows what became of it");
+
+    let prepared = place.attempt().join("prepared");
+    std::fs::create_dir_all(&prepared).unwrap();
+    assert!(supervisor::revoke(&prepared).unwrap(), "it was not launched");
+
+    let supervised = start(place.sh("exit 0")).await;
+    supervised.wait().await.unwrap();
+    assert!(!supervisor::revoke(&place.attempt()).unwrap(), "it ran");
+}
+
+#[tokio::test]
 async fn somebody_else_at_the_socket_is_not_taken_for_the_supervisor() {
     let place = Place::new();
     std::fs::create_dir(place.attempt()).unwrap();
