@@ -8,14 +8,14 @@ use std::{
     cell::Cell,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::Command,
 };
 
 use serde_json::Value;
-use testkit::database::{Database, URL};
 
 use crate::{
-    house::{House, block_on, signal},
+    house::House,
+    node::{Ledger, Node},
     protocols::git,
 };
 
@@ -38,77 +38,17 @@ const SUBJECTS: [&str; 5] = [
     "docs(protocol): record 02-tell [protocol-0001/01]",
 ];
 
-/// A process of the product, killed at the latest when the test ends, whether it stands still or not.
-struct Node {
-    child: Child,
-    log: PathBuf,
-}
-
-impl Drop for Node {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl Node {
-    fn start(place: &Place, name: &str, args: &[&str], path: &str) -> Self {
-        let log = place.house.path().join(format!("{name}.log"));
-        let child = place
-            .house
-            .command(&[args, &["--database-url", &place.url]].concat())
-            .env("PATH", path)
-            .env("PILOTHOUSE_WORKER__LEASE", LEASE)
-            .env("PILOTHOUSE_REPOS__ALLOW_LOCAL", place.house.path())
-            .stdout(Stdio::null())
-            .stderr(std::fs::File::create(&log).unwrap())
-            .spawn()
-            .unwrap();
-        Self { child, log }
-    }
-
-    fn log(&self) -> String {
-        std::fs::read_to_string(&self.log).unwrap_or_default()
-    }
-
-    /// Stops the process where it is; it is still there and holds whatever it held.
-    fn freeze(&self, house: &House) {
-        signal(self.child.id(), "STOP");
-        let status = format!("/proc/{}/stat", self.child.id());
-        house.wait_for("the worker to stand still", |_| {
-            let stat = std::fs::read_to_string(&status).unwrap_or_default();
-            stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T'))
-        });
-    }
-
-    fn thaw(&self) {
-        signal(self.child.id(), "CONT");
-    }
-}
-
 /// A server over PostgreSQL, and a repository with an answer that is wrong.
 struct Place {
     house: House,
-    url: String,
-    database: Option<Database>,
+    ledger: Ledger,
     /// The number of the next protocol that is only made to be seen.
     n_later: Cell<u32>,
 }
 
-impl Drop for Place {
-    fn drop(&mut self) {
-        if let Some(database) = self.database.take() {
-            // The test has failed already.
-            let _ = block_on(database.drop_now());
-        }
-    }
-}
-
 impl Place {
     fn new() -> Self {
-        let server =
-            std::env::var(URL).unwrap_or_else(|_| panic!("{URL} must name a server; `cargo xtask test` starts one"));
-        let database = block_on(Database::create(&server)).unwrap();
+        let ledger = Ledger::new();
         let house = House::new();
         let repository = house.path().join("repository");
         std::fs::create_dir(&repository).unwrap();
@@ -118,17 +58,24 @@ impl Place {
         git(&house, &["init", "--quiet", "--initial-branch=main"]);
         git(&house, &["add", "--all"]);
         git(&house, &["commit", "--quiet", "-m", "Begin"]);
-        Self { house, url: database.url(), database: Some(database), n_later: Cell::new(2) }
+        Self { house, ledger, n_later: Cell::new(2) }
     }
 
     fn serve(&self) -> Node {
-        let server = Node::start(self, "server", &["serve", "--listen", "127.0.0.1:0"], &usual_path());
+        let server = self.start("server", &["serve", "--listen", "127.0.0.1:0"], &usual_path());
         self.house.wait_for("the server", |house| house.endpoint().is_some());
         server
     }
 
     fn worker(&self, name: &str, path: &str) -> Node {
-        Node::start(self, name, &["work"], path)
+        self.start(name, &["work"], path)
+    }
+
+    fn start(&self, name: &str, args: &[&str], path: &str) -> Node {
+        let allowed = self.house.path().to_str().unwrap();
+        let environment =
+            [("PATH", path), ("PILOTHOUSE_WORKER__LEASE", LEASE), ("PILOTHOUSE_REPOS__ALLOW_LOCAL", allowed)];
+        Node::start(&self.house, name, &[args, &["--database-url", &self.ledger.url]].concat(), &environment)
     }
 
     /// Starts the protocol; its id is 1.
@@ -255,7 +202,7 @@ fn overtake(place: &Place, held: &HeldGit) -> (Node, Node) {
 }
 
 /// The branch is what the ledger accepted, everything happened once, and the ledger's rows follow from its events.
-fn check(mut place: Place, nodes: Vec<Node>, at_most_once: &[&str]) {
+fn check(place: Place, nodes: Vec<Node>, at_most_once: &[&str]) {
     let house = &place.house;
     let protocol = place.protocol();
     let tip = git(house, &["rev-parse", "0001-fix"]);
@@ -273,9 +220,7 @@ fn check(mut place: Place, nodes: Vec<Node>, at_most_once: &[&str]) {
         assert_eq!(count(kind), times, "{kind} in {timeline:?}");
     }
     drop(nodes);
-    let checked = house.run(&["db", "check", "--fold", "--database-url", &place.url]);
-    assert_eq!(checked.code, 0, "{checked:?}");
-    block_on(place.database.take().unwrap().drop_now()).unwrap();
+    place.ledger.check(house);
 }
 
 #[test]

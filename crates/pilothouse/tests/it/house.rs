@@ -197,15 +197,7 @@ impl House {
 
     /// Names of the processes whose working directory lies in the data directory: what attempts started.
     pub(crate) fn processes(&self) -> Vec<String> {
-        let Ok(data) = self.data().canonicalize() else { return Vec::new() };
-        let mut found = Vec::new();
-        for entry in std::fs::read_dir("/proc").unwrap().flatten() {
-            if std::fs::read_link(entry.path().join("cwd")).is_ok_and(|cwd| cwd.starts_with(&data)) {
-                let name = std::fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
-                found.push(name.trim().to_owned());
-            }
-        }
-        found
+        crate::node::processes_in(&self.data())
     }
 
     pub(crate) fn log(&self) -> String {

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a helper of a test fails as the test does")]
 
 mod house;
+mod node;
 
 mod configuration;
 mod demo;
@@ -10,4 +11,5 @@ mod frozen;
 mod jobs;
 mod ledger;
 mod nodes;
+mod several;
 mod protocols;
