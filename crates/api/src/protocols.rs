@@ -1,8 +1,9 @@
 //! Protocols, in the inherited shape and a little more.
 
 use domain::{
+    attempt::Attempt,
     protocol::{Protocol, ProtocolState},
-    step::{BlockedOn, DiffStat},
+    step::{BlockedOn, Candidate, DiffStat},
     task::{NewTask, Task},
     time::Timestamp,
 };
@@ -112,6 +113,26 @@ pub struct DiffView {
     pub lines: Vec<String>,
 }
 
+/// What a step's result changes, without the protocol's own files.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+pub struct StepDiffView {
+    pub files: u32,
+    pub insertions: u64,
+    pub deletions: u64,
+    /// One line for each file, cut to a bound.
+    pub lines: Vec<String>,
+    /// The commit it was built on.
+    pub base: String,
+    pub commit: String,
+    /// The attempt that made it.
+    pub attempt_id: Option<String>,
+    /// As git writes it; binary files are only named. Missing when it was not asked for, when the attempt ran on another
+    /// machine, and when it is no longer kept.
+    pub patch: Option<String>,
+    /// The patch was cut off; its last line says so, too.
+    pub truncated: bool,
+}
+
 /// The spec that drives a protocol.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct ProtocolSpecView {
@@ -138,6 +159,24 @@ pub struct ActionView {
 impl From<&DiffStat> for DiffView {
     fn from(diff: &DiffStat) -> Self {
         Self { files: diff.files, insertions: diff.insertions, deletions: diff.deletions, lines: diff.lines.clone() }
+    }
+}
+
+impl StepDiffView {
+    pub fn of(candidate: &Candidate, attempt: Option<&Attempt>, patch: Option<(String, bool)>) -> Self {
+        let truncated = patch.as_ref().is_some_and(|(_, truncated)| *truncated);
+        let DiffStat { files, insertions, deletions, lines } = candidate.diff.clone();
+        Self {
+            files,
+            insertions,
+            deletions,
+            lines,
+            base: candidate.base.clone(),
+            commit: candidate.commit.clone(),
+            attempt_id: attempt.map(|attempt| attempt.id.to_string()),
+            patch: patch.map(|(text, _)| text),
+            truncated,
+        }
     }
 }
 

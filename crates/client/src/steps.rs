@@ -2,7 +2,7 @@
 
 use api::{
     health::NoBody,
-    protocols::{ActionView, DiffView},
+    protocols::{ActionView, StepDiffView},
     steps::{ApproveStepBody, StepView},
 };
 
@@ -30,8 +30,8 @@ impl Client {
         self.post(&["steps", &id.to_string(), "actions", "approve"], body).await
     }
 
-    /// How much a step's result changes.
-    pub async fn get_step_diff(&self, id: i64) -> Result<DiffView, ClientError> {
-        self.get(&["steps", &id.to_string(), "diff"], &[]).await
+    /// What a step's result changes, with or without the text of it.
+    pub async fn get_step_diff(&self, id: i64, patch: bool) -> Result<StepDiffView, ClientError> {
+        self.get(&["steps", &id.to_string(), "diff"], &[("patch", patch.to_string())]).await
     }
 }

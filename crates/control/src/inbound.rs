@@ -18,7 +18,12 @@ use domain::{
 };
 
 use self::replies::Replies;
-use crate::{Cause, Changed, Control, DedupKey, error::CommandError, ledger::Rendered, runs::RequestRun};
+use crate::{
+    Cause, Changed, Control, DedupKey,
+    error::CommandError,
+    ledger::{Complete, Rendered},
+    runs::RequestRun,
+};
 
 /// A message as a channel received it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,46 +57,84 @@ struct Letter {
     replies: Replies,
 }
 
+/// A message as the grammar and the catalog understand it.
+#[derive(Clone, Debug)]
+struct Read {
+    intent: Intent,
+}
+
+impl Read {
+    fn kind(&self) -> IntentKind {
+        self.intent.kind()
+    }
+
+    fn job_key(&self) -> Option<String> {
+        self.intent.job().map(str::to_owned)
+    }
+
+    /// What a repeat is answered with.
+    fn repeated(&self) -> InboundReply {
+        InboundReply {
+            intent: self.kind(),
+            job_key: self.job_key(),
+            run_id: None,
+            dispatched_execution: false,
+            outbound: Vec::new(),
+        }
+    }
+}
+
 impl Control {
     /// Carries out one message. A repeat of the same message id changes nothing and is answered with nothing.
     pub async fn inbound(&self, inbound: Inbound) -> Result<InboundReply, CommandError> {
-        let intent = self.read_intent(&inbound.body).await?;
-        let (kind, job_key) = (intent.kind(), intent.job().map(str::to_owned));
-        let message_id =
-            inbound.provider_message_id.clone().unwrap_or_else(|| host::random::uuid_v4().simple().to_string());
+        let read = Read { intent: self.read_intent(&inbound.body).await? };
+        let is_known = inbound.provider_message_id.is_some();
+        let message_id = inbound.provider_message_id.clone().unwrap_or_else(new_message_id);
         let dedup = DedupKey {
             scope: format!("inbox:{}", inbound.channel),
             key: message_id.clone(),
             request_hash: host::hash::sha256_hex(inbound.body.as_bytes()),
         };
-        let repeated = || InboundReply {
-            intent: kind,
-            job_key: job_key.clone(),
-            run_id: None,
-            dispatched_execution: false,
-            outbound: Vec::new(),
-        };
-        if inbound.provider_message_id.is_some() && self.store().find_answer(&dedup.scope, &dedup.key).await?.is_some()
-        {
-            return Ok(repeated());
+        if is_known && self.store().find_answer(&dedup.scope, &dedup.key).await?.is_some() {
+            return Ok(read.repeated());
         }
+        match self.receive(inbound, &read, &message_id, dedup, None).await {
+            Err(CommandError::Repeated(_)) => Ok(read.repeated()),
+            outcome => outcome,
+        }
+    }
+
+    /// Carries out one message for a caller with a key of its own, which stands for the id of the message. A repeat of
+    /// the key changes nothing and fails with the answer of the first time, as `render` wrote it.
+    pub async fn inbound_once(
+        &self,
+        inbound: Inbound,
+        key: DedupKey,
+        render: fn(&InboundReply) -> String,
+    ) -> Result<InboundReply, CommandError> {
+        let read = Read { intent: self.read_intent(&inbound.body).await? };
+        self.receive(inbound, &read, &new_message_id(), key, Some(render)).await
+    }
+
+    async fn receive(
+        &self,
+        inbound: Inbound,
+        read: &Read,
+        message_id: &str,
+        dedup: DedupKey,
+        render: Option<fn(&InboundReply) -> String>,
+    ) -> Result<InboundReply, CommandError> {
         let person = self.ensure_account(&inbound.from).await?;
         let actor = Actor::Person { id: person.id.clone(), account: inbound.from.clone() };
-        let letter = Letter {
-            replies: Replies::to(&inbound, &message_id),
-            cause: Cause::of(actor).once(Some(dedup)),
-            person,
-            inbound,
-        };
-        match self.carry_out(&letter, intent).await {
-            Ok(mut reply) => {
-                reply.intent = kind;
-                reply.job_key = reply.job_key.or_else(|| job_key.clone());
-                Ok(reply)
-            }
-            Err(CommandError::Repeated(_)) => Ok(repeated()),
-            Err(error) => Err(error),
-        }
+        let replies = Replies::to(&inbound, message_id);
+        let mut cause = Cause::of(actor).once(Some(dedup));
+        cause.complete = render.map(|render| {
+            let (replies, read) = (replies.clone(), read.clone());
+            Complete::new(move |draft| render(&replies.of_draft(draft, &read)))
+        });
+        let letter = Letter { person, inbound, cause, replies };
+        let reply = self.carry_out(&letter, read.intent.clone()).await?;
+        Ok(InboundReply { intent: read.kind(), job_key: read.job_key(), ..reply })
     }
 
     /// Reads the grammar first, then the catalog's aliases.
@@ -224,6 +267,11 @@ impl Control {
             Err(error) => Err(error),
         }
     }
+}
+
+/// For a message that came without one: it cannot be recognised as a repeat.
+fn new_message_id() -> String {
+    host::random::uuid_v4().simple().to_string()
 }
 
 /// A fragment of an error as a sentence for people.

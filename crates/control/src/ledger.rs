@@ -1,6 +1,6 @@
 //! The loop between the rules and the store: load, decide, commit, and decide again when somebody else was first.
 
-use std::time::Duration;
+use std::{fmt, sync::Arc, time::Duration};
 
 use domain::{
     actor::Actor,
@@ -29,12 +29,40 @@ pub struct Cause {
     pub dedup: Option<DedupKey>,
     /// Rows of other subjects that the caller relied on.
     pub expects: Vec<Expect>,
-    /// Completes the kept answer with the tasks of the commit, whose ids are drawn after it was rendered.
+    /// Completes the answer that is kept.
     pub complete: Option<Complete>,
 }
 
-/// From a rendered answer, the tasks and the time of its commit to the answer that is kept.
-pub type Complete = fn(&str, &[NewTask], Timestamp) -> String;
+/// Makes the answer that is kept with a commit from more than its subject: from what else is in the commit, and from
+/// ids that are drawn after the answer was rendered.
+#[derive(Clone)]
+pub struct Complete(Arc<dyn Fn(&Draft<'_>) -> String + Send + Sync>);
+
+/// A commit that is about to be made.
+#[derive(Clone, Debug)]
+pub struct Draft<'a> {
+    /// As it was rendered from the subject.
+    pub answer: &'a str,
+    /// Whose commit it is; `None` when it changes nothing and only answers.
+    pub subject: Option<Subject>,
+    /// The names of its events.
+    pub events: Vec<&'a str>,
+    pub messages: &'a [NewMessage],
+    pub tasks: &'a [NewTask],
+    pub now: Timestamp,
+}
+
+impl Complete {
+    pub fn new(complete: impl Fn(&Draft<'_>) -> String + Send + Sync + 'static) -> Self {
+        Self(Arc::new(complete))
+    }
+}
+
+impl fmt::Debug for Complete {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Complete")
+    }
+}
 
 /// The key that a repeat of the command would carry.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,6 +105,14 @@ impl Cause {
     pub fn once(mut self, dedup: Option<DedupKey>) -> Self {
         self.dedup = dedup;
         self
+    }
+
+    /// The answer that is kept with a commit.
+    fn answer(&self, draft: &Draft<'_>) -> String {
+        match &self.complete {
+            Some(Complete(complete)) => complete(draft),
+            None => draft.answer.to_owned(),
+        }
     }
 }
 
@@ -161,11 +197,19 @@ impl Control {
         rendered: Rendered,
     ) -> Result<(), CommandError> {
         let context = self.clock().context();
-        let written = Effects::new(Vec::new(), rendered.messages, context.now);
+        let written = Effects::new(Vec::new(), rendered.messages.clone(), context.now);
+        let answer = cause.answer(&Draft {
+            answer: &rendered.answer,
+            subject: None,
+            events: Vec::new(),
+            messages: &rendered.messages,
+            tasks: &written.tasks,
+            now: context.now,
+        });
         let commit = Commit {
             id: CommitId(new_id()),
             subject: None,
-            cause: cause_of(cause, command, &context, rendered.answer),
+            cause: cause_of(cause, command, &context, answer),
             ack: cause.ack.clone(),
             expects: cause.expects.clone(),
             guards: Vec::new(),
@@ -260,10 +304,14 @@ impl<S: Stored> Written<S> {
     }
 
     fn answer(&self, cause: &Cause, context: &Context) -> String {
-        match cause.complete {
-            Some(complete) => complete(&self.answer, &self.effects.tasks, context.now),
-            None => self.answer.clone(),
-        }
+        cause.answer(&Draft {
+            answer: &self.answer,
+            subject: Some(Subject::new(S::KIND, &self.after.id())),
+            events: self.decision.events.iter().map(S::event_name).collect(),
+            messages: &self.messages,
+            tasks: &self.effects.tasks,
+            now: context.now,
+        })
     }
 
     fn event(&self, event: &S::Event) -> NewEvent {

@@ -18,6 +18,7 @@ pub mod steps;
 pub mod spec_check;
 pub mod messages;
 pub mod inbound;
+pub mod patches;
 mod logs;
 
 use std::path::PathBuf;

@@ -1,5 +1,8 @@
 //! The command line: nouns, verbs and flags. What they do is in `commands`.
 
+#[cfg(test)]
+mod tests;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -150,8 +153,9 @@ pub(crate) struct RunArgs {
     /// Shown to whoever approves.
     #[arg(long)]
     pub(crate) reason: Option<String>,
-    /// Wait for the end, or at most this long; exit code 10 when it still waits for an approval then.
-    #[arg(long, value_name = "DURATION", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    /// Wait for the end, at most this long [1h when only --wait is said]; when the time is over, exit code 10 says that
+    /// the run still waits for an approval, 6 that it is under way.
+    #[arg(long, value_name = "DURATION", num_args = 0..=1, require_equals = true, default_missing_value = "1h")]
     pub(crate) wait: Option<String>,
     /// Makes repeating this command harmless.
     #[arg(long, value_name = "KEY")]
@@ -422,6 +426,11 @@ pub(crate) enum StepCommand {
         #[arg(long, short)]
         follow: bool,
     },
-    /// Print how much the step's result changes.
-    Diff { step: i64 },
+    /// Print what the step's result changes.
+    Diff {
+        step: i64,
+        /// Only how much it changes, in which files.
+        #[arg(long)]
+        stat: bool,
+    },
 }

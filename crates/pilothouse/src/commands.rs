@@ -3,6 +3,7 @@
 mod attempts;
 mod configuration;
 mod database;
+mod diffs;
 mod events;
 mod gates;
 mod jobs;
@@ -15,7 +16,7 @@ mod status;
 mod steps;
 mod tokens;
 
-use std::{ffi::OsString, future::Future, process::ExitCode};
+use std::{ffi::OsString, future::Future, process::ExitCode, time::Duration};
 
 use clap::{CommandFactory, Parser, error::ErrorKind};
 use client::Client;
@@ -23,7 +24,7 @@ use client::Client;
 use crate::{
     cli::{Cli, Command},
     config::{Settings, layers::Layer},
-    failure::{EXIT_CODES, Exit, Failure, Result},
+    failure::{self, Exit, Failure, Result},
     output::{Output, READER_GONE, print_clean, print_line, print_raw},
     session::{self, Wanted},
 };
@@ -150,7 +151,7 @@ fn completion(shell: clap_complete::Shell) -> Result {
 
 fn help(topic: &[String]) -> Result {
     if topic.first().is_some_and(|topic| topic == "exit-codes") {
-        return print_clean(EXIT_CODES);
+        return print_clean(&failure::exit_codes());
     }
     let mut command = Cli::command();
     for word in topic {
@@ -163,9 +164,13 @@ fn help(topic: &[String]) -> Result {
     print_line(&command.render_long_help().to_string())
 }
 
-/// Waits for the end of a run, without a limit of its own.
-pub(crate) async fn wait_for_run(client: &Client, run: api::runs::RunView) -> Result<api::runs::RunView> {
-    runs::wait_for(client, run, None).await
+/// Waits for the end of a run, for at most this long.
+pub(crate) async fn wait_for_run(
+    client: &Client,
+    run: api::runs::RunView,
+    limit: Duration,
+) -> Result<api::runs::RunView> {
+    runs::wait_for(client, run, limit).await
 }
 
 /// Prints one event, as `events` does.
@@ -176,14 +181,4 @@ pub(crate) fn show_event(output: Output, event: &api::events::EventView) -> Resu
 /// What an event is about, as `events` names it.
 pub(crate) fn event_subject(event: &api::events::EventView) -> String {
     events::subject_of(event)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_command_line_is_sound() {
-        Cli::command().debug_assert();
-    }
 }

@@ -11,9 +11,7 @@ pub(crate) fn start(filter: &str, json: bool) -> Result {
     let filter = EnvFilter::try_new(filter).map_err(|error| {
         Failure::usage(format!("log.filter: {error}")).remedy("Write `info` or `info,worker=debug`.")
     })?;
-    let colour = std::io::stderr().is_terminal()
-        && host::env::var("NO_COLOR").is_none_or(|value| value.is_empty())
-        && host::env::var("TERM").is_none_or(|term| term != "dumb");
+    let colour = std::io::stderr().is_terminal() && crate::output::wants_colours();
     let lines = fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colour);
     // A second start, as in a test, changes nothing.
     let _ = if json { lines.json().try_init() } else { lines.try_init() };

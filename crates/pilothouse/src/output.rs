@@ -3,7 +3,7 @@
 //! With `--json` an object says its schema (`pilothouse.run/v1`), a list is `{schema, items, next_cursor}`. Whatever came
 //! from elsewhere is cleaned before a terminal sees it. A reader that went away ends the program quietly.
 
-use std::io::{ErrorKind, Write};
+use std::io::{ErrorKind, IsTerminal, Write};
 
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -35,6 +35,17 @@ pub(crate) fn print_raw(bytes: &[u8]) -> Result {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Err(Failure::new(Exit::Failed, READER_GONE)),
         Err(error) => Err(Failure::failed(format!("cannot write to stdout: {error}"))),
     }
+}
+
+/// Whether stdout is a terminal whose user wants colours.
+pub(crate) fn has_colours() -> bool {
+    std::io::stdout().is_terminal() && wants_colours()
+}
+
+/// What the environment says about colours, wherever they would go.
+pub(crate) fn wants_colours() -> bool {
+    host::env::var("NO_COLOR").is_none_or(|value| value.is_empty())
+        && host::env::var("TERM").is_none_or(|term| term != "dumb")
 }
 
 /// How results are shown.

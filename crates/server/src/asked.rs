@@ -99,6 +99,22 @@ pub(crate) fn page_limit(limit: Option<i64>) -> u32 {
     u32::try_from(limit.unwrap_or(DEFAULT_PAGE).clamp(1, MAX_PAGE)).unwrap_or(1)
 }
 
+/// The states that a list is narrowed to, in whatever case they were typed; none when nothing is said.
+pub(crate) fn parse_statuses(
+    text: Option<&str>,
+    noun: &str,
+    names: &[&'static str],
+) -> Result<Vec<&'static str>, Problem> {
+    let known = |name: &str| names.iter().copied().find(|known| known.eq_ignore_ascii_case(name));
+    let parse = |name: &str| {
+        known(name.trim()).ok_or_else(|| {
+            let detail = format!("{} is no status of a {noun}; there are {}", typed(name), names.join(", "));
+            Problem::new(codes::INVALID_QUERY, detail)
+        })
+    };
+    text.map_or(Ok(Vec::new()), |text| text.split(',').map(parse).collect())
+}
+
 /// A row cursor as (ordinal, id).
 pub(crate) fn row_cursor(after: Option<&str>) -> Result<Option<(i64, String)>, Problem> {
     let Some(after) = after else { return Ok(None) };

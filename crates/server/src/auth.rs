@@ -47,6 +47,23 @@ pub(crate) fn actor(session: &Session) -> Actor {
     Actor::Person { id: session.person.id.clone(), account: session.person.name.clone() }
 }
 
+/// A right, which carries the session of whoever has it.
+pub(crate) trait Right: FromRequestParts<App, Rejection = Problem> {
+    fn session(&self) -> &Session;
+}
+
+macro_rules! is_right {
+    ($($name:ident)*) => { $(
+        impl Right for $name {
+            fn session(&self) -> &Session {
+                &self.0
+            }
+        }
+    )* };
+}
+
+is_right!(Reader Steerer Approver);
+
 macro_rules! right {
     ($(#[$doc:meta])* $name:ident, $scope:expr) => {
         $(#[$doc])*
@@ -116,7 +133,7 @@ impl FromRequestParts<App> for Approver {
 
 /// May speak for any sender of the development channel, which has to be on, from this machine.
 #[derive(Clone, Debug)]
-pub(crate) struct DevSender;
+pub(crate) struct DevSender(pub(crate) Session);
 
 impl FromRequestParts<App> for DevSender {
     type Rejection = Problem;
@@ -126,6 +143,6 @@ impl FromRequestParts<App> for DevSender {
         if !app.dev_channel || !from_here {
             return Err(Problem::new(api::problem::DEV_CHANNEL_OFF, "the development channel is off"));
         }
-        require(authenticate(parts, app).await?, Scope::DevInbound).map(|_| Self)
+        require(authenticate(parts, app).await?, Scope::DevInbound).map(Self)
     }
 }

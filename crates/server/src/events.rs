@@ -66,13 +66,9 @@ pub(crate) async fn list_events(
     check_sight(&sight, &query).await?;
     if query.subject.is_none() && query.after.is_none() {
         let newest = EventQuery {
-            subject: None,
             project: query.project_id,
-            step: None,
             kinds: SHOWN.to_vec(),
-            order: Order::Descending,
-            after: None,
-            limit: page_limit(query.limit),
+            ..events(Order::Descending, page_limit(query.limit))
         };
         let events = seen(&mut sight, store.list_events(&newest).await?.events).await?;
         return Ok(Json(inherited(store, &events).await?).into_response());
@@ -142,17 +138,13 @@ async fn follow(store: Store, mut sight: Sight, mut query: EventQuery, feed: Fee
     }
 }
 
+/// Events of whatever subject, to be narrowed.
+pub(crate) fn events(order: Order, limit: u32) -> EventQuery {
+    EventQuery { subject: None, project: None, step: None, kinds: Vec::new(), order, after: None, limit }
+}
+
 async fn latest(store: &Store) -> Result<Option<String>, Problem> {
-    let newest = EventQuery {
-        subject: None,
-        project: None,
-        step: None,
-        kinds: Vec::new(),
-        order: Order::Descending,
-        after: None,
-        limit: 1,
-    };
-    Ok(store.list_events(&newest).await?.events.into_iter().next().map(|event| event.cursor))
+    Ok(store.list_events(&events(Order::Descending, 1)).await?.events.into_iter().next().map(|event| event.cursor))
 }
 
 /// The page that a query asks for, its subject known to exist.

@@ -3,7 +3,7 @@
 use api::{
     Page, ProblemBody, RowCursor,
     gates::{ApproveBody, DenyBody, GateView},
-    problem::{DIGEST_MISMATCH, INVALID_QUERY, UNKNOWN_GATE},
+    problem::{DIGEST_MISMATCH, UNKNOWN_GATE},
 };
 use axum::{Json, extract::State, response::Response};
 use control::{CommandError, Control, tokens::Session};
@@ -16,10 +16,10 @@ use serde::Deserialize;
 
 use crate::{
     app::App,
-    asked::{Act, Id, Once, Queried, page_limit, row_cursor},
+    asked::{Act, Id, Once, Queried, page_limit, parse_statuses, row_cursor},
     auth::{Approver, Reader},
     perform::kept,
-    problem::{Problem, typed},
+    problem::Problem,
     sight::{ProjectKey, Sight},
 };
 
@@ -45,7 +45,7 @@ pub(crate) async fn list_gates(
     key: ProjectKey,
     Queried(query): Queried<GatesQuery>,
 ) -> Result<Json<Page<GateView>>, Problem> {
-    let statuses = query.status.as_deref().map_or(Ok(Vec::new()), parse_statuses)?;
+    let statuses = parse_statuses(query.status.as_deref(), "gate", &GateState::NAMES)?;
     let limit = page_limit(query.limit).min(499);
     let after = row_cursor(query.after.as_deref())?;
     let gates = app.control.store().list_gates(&statuses, after, limit + 1).await?;
@@ -59,18 +59,6 @@ pub(crate) async fn list_gates(
         }
     }
     Ok(Json(Page { items, next_cursor: page.next_cursor }))
-}
-
-fn parse_statuses(text: &str) -> Result<Vec<&'static str>, Problem> {
-    let known = |name: &str| GateState::NAMES.into_iter().find(|known| known.eq_ignore_ascii_case(name));
-    text.split(',')
-        .map(|name| {
-            known(name.trim()).ok_or_else(|| {
-                let names = GateState::NAMES.join(", ");
-                Problem::new(INVALID_QUERY, format!("{} is no status of a gate; there are {names}", typed(name)))
-            })
-        })
-        .collect()
 }
 
 /// Get a gate

@@ -4,17 +4,17 @@ use api::{
     Page, ProblemBody,
     inbound::{InboundBody, InboundView, InheritedProblem, OutboundView, intent_name},
     messages::MessageView,
-    problem::VALIDATION_ERROR,
+    problem::{INVALID_IDEMPOTENCY_KEY, VALIDATION_ERROR},
 };
-use axum::{Json, extract::State};
-use control::inbound::Inbound;
+use axum::{Json, extract::State, response::Response};
+use control::inbound::{Inbound, InboundReply};
 use serde::Deserialize;
 
 use crate::{
     app::App,
     asked::{Asked, Queried, check_text, page_limit},
     auth::DevSender,
-    perform::detached,
+    perform::kept,
     problem::Problem,
 };
 
@@ -23,16 +23,34 @@ const PREFIX: &str = "dev:";
 
 /// Say something on the development channel
 ///
-/// Exists only while the channel is on. A message with a `providerMessageId` that was seen before has no effect.
+/// Exists only while the channel is on. A message with a `providerMessageId` that was seen before has no effect. A
+/// message without one may carry an `Idempotency-Key` instead, and is then answered as the first time.
 #[utoipa::path(post, path = "/dev/inbound", tag = "dev", security(("bearer" = ["dev:inbound"])),
     request_body = InboundBody,
+    params(("Idempotency-Key" = Option<String>, Header, description = "Only without a providerMessageId")),
     responses((status = 200, body = InboundView), (status = 400, body = InheritedProblem),
         (status = "4XX", body = ProblemBody)))]
 pub(crate) async fn receive(
     State(app): State<App>,
-    _: DevSender,
-    Asked { body, .. }: Asked<InboundBody>,
-) -> Result<Json<InboundView>, Problem> {
+    DevSender(session): DevSender,
+    Asked { body, once }: Asked<InboundBody>,
+) -> Result<Response, Problem> {
+    let inbound = message_of(body)?;
+    if once.key.is_some() && inbound.provider_message_id.is_some() {
+        let detail = "a message with a providerMessageId is recognised by it: leave the Idempotency-Key out";
+        return Err(Problem::new(INVALID_IDEMPOTENCY_KEY, detail));
+    }
+    app.perform(&session, once, move |control, cause| async move {
+        let reply = match cause.dedup {
+            Some(key) => control.inbound_once(inbound, key, |reply| kept(&view_of(reply)).answer).await?,
+            None => control.inbound(inbound).await?,
+        };
+        Ok(view_of(&reply))
+    })
+    .await
+}
+
+fn message_of(body: InboundBody) -> Result<Inbound, Problem> {
     let fields = [("from", &body.from), ("conversation", &body.conversation), ("body", &body.body)];
     let blank: Vec<String> = fields
         .iter()
@@ -44,24 +62,23 @@ pub(crate) async fn receive(
     else {
         return Err(Problem::new(VALIDATION_ERROR, blank.join(" ")).inherited("Validation Error"));
     };
-    let inbound = Inbound {
+    Ok(Inbound {
         channel: CHANNEL.to_owned(),
         from: prefixed(&from),
         conversation: prefixed(&conversation),
         body: text,
         provider_message_id: body.provider_message_id.filter(|id| !id.trim().is_empty()),
-    };
-    let control = app.control.clone();
-    let reply = detached(async move { control.inbound(inbound).await }).await?;
-    app.metrics.count_command(reply.is_ok());
-    let reply = reply?;
-    Ok(Json(InboundView {
+    })
+}
+
+fn view_of(reply: &InboundReply) -> InboundView {
+    InboundView {
         intent_type: intent_name(reply.intent).to_owned(),
-        job_key: reply.job_key,
-        run_id: reply.run_id.map(|id| id.to_string()),
+        job_key: reply.job_key.clone(),
+        run_id: reply.run_id.as_ref().map(ToString::to_string),
         dispatched_execution: reply.dispatched_execution,
         outbound: reply.outbound.iter().map(OutboundView::from).collect(),
-    }))
+    }
 }
 
 /// `dev:` in front unless it is there, in whatever case.

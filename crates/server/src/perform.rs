@@ -13,11 +13,7 @@ use axum::{
     http::{HeaderValue, StatusCode},
     response::{IntoResponse, Response},
 };
-use control::{
-    Cause, CommandError, Control, DedupKey,
-    ledger::{Complete, Rendered},
-    tokens::Session,
-};
+use control::{Cause, CommandError, Control, DedupKey, ledger::Rendered, tokens::Session};
 use domain::commit::StoredAnswer;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, value::to_raw_value};
@@ -39,12 +35,6 @@ pub(crate) fn kept(view: &impl Serialize) -> Rendered {
         Err(_) => String::new(),
     };
     Rendered { answer, messages: Vec::new() }
-}
-
-/// Lets the kept answer name the tasks of its commit.
-pub(crate) fn with_tasks(mut cause: Cause, complete: Complete) -> Cause {
-    cause.complete = Some(complete);
-    cause
 }
 
 impl App {

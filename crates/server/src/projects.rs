@@ -1,26 +1,27 @@
 //! Projects, on their inherited routes.
 
 use api::{
-    ProblemBody, RowCursor,
+    ProblemBody,
     health::NoBody,
     problem::MISSING_SCOPE,
     projects::{NewProjectBody, ProjectView},
 };
-use axum::{Json, extract::State, http::HeaderMap, response::Response};
-use control::projects::CreateProject;
+use axum::{Json, extract::State, response::Response};
+use control::{projects::CreateProject, tokens::Session};
 use domain::{
     project::{Project, ProjectCommand},
     token::Scope,
 };
+use store::projects::ListedProject;
 
 use crate::{
     app::App,
-    asked::{Act, Asked, Id, PageQuery, Queried, plain_limit, row_cursor},
+    asked::{Act, Asked, PageQuery, Queried},
     auth::{Reader, Steerer},
     perform::kept,
+    plain::{Plain, PlainPage},
     problem::Problem,
-    queue::next_link,
-    sight::{ProjectKey, Sight},
+    sight::{ProjectKey, Seen, Sight},
 };
 
 /// Create a project
@@ -32,15 +33,24 @@ use crate::{
     responses((status = 200, body = ProjectView), (status = "4XX", body = ProblemBody)))]
 pub(crate) async fn create_project(
     State(app): State<App>,
-    steerer: Steerer,
+    Steerer(session): Steerer,
     Asked { body, once }: Asked<NewProjectBody>,
 ) -> Result<Response, Problem> {
-    let session = &steerer.0;
+    let request = request_of(body, &session)?;
+    app.perform(&session, once, move |control, cause| async move {
+        let view = |project: &Project| ProjectView::of(project, project.created_at);
+        let changed = control.create_project(request, &cause, |project| kept(&view(project))).await?;
+        Ok(view(&changed.subject))
+    })
+    .await
+}
+
+fn request_of(body: NewProjectBody, session: &Session) -> Result<CreateProject, Problem> {
     if body.git_url.starts_with('/') && !session.token.allows(Scope::Admin) {
         let detail = "a repository on the server's machine needs a token with the scope admin";
         return Err(Problem::new(MISSING_SCOPE, detail));
     }
-    let request = CreateProject {
+    Ok(CreateProject {
         name: body.name,
         git_url: body.git_url,
         base_branch: body.base_branch,
@@ -50,13 +60,7 @@ pub(crate) async fn create_project(
         engines: body.engines.unwrap_or_default().into_domain(),
         checks: body.checks.unwrap_or_default(),
         created_by: Some(session.person.id.clone()),
-    };
-    app.perform(session, once, move |control, cause| async move {
-        let view = |project: &Project| ProjectView::of(project, project.created_at);
-        let changed = control.create_project(request, &cause, |project| kept(&view(project))).await?;
-        Ok(view(&changed.subject))
     })
-    .await
 }
 
 /// List projects
@@ -71,36 +75,31 @@ pub(crate) async fn list_projects(
     reader: Reader,
     key: ProjectKey,
     Queried(query): Queried<PageQuery>,
-) -> Result<(HeaderMap, Json<Vec<ProjectView>>), Problem> {
-    let limit = plain_limit(query.limit);
+) -> Result<Plain<ProjectView>, Problem> {
+    let page = PlainPage::try_from(query)?;
     let store = app.control.store();
-    let listed = store.list_projects(row_cursor(query.after.as_deref())?, limit).await?;
-    let next = listed
-        .last()
-        .filter(|_| listed.len() == limit as usize)
-        .map(|last| RowCursor { ordinal: last.project.id.0, id: last.project.id.to_string() }.to_text());
+    let listed = store.list_projects(page.after.clone(), page.limit).await?;
     let mut sight = Sight::of(&reader.0, key, store);
     let mut views = Vec::with_capacity(listed.len());
     for one in &listed {
         if sight.sees_owner(&one.project.subject()).await? {
-            views.push(ProjectView::of(&one.project, one.updated_at));
+            views.push(view_of_row(one));
         }
     }
-    Ok((next_link("/projects", &[], limit, next.as_deref()), Json(views)))
+    let place = |one: &ListedProject| (one.project.id.0, one.project.id.to_string());
+    Ok(page.answer("/projects", &[], &listed, place, views))
+}
+
+fn view_of_row(listed: &ListedProject) -> ProjectView {
+    ProjectView::of(&listed.project, listed.updated_at)
 }
 
 /// Get a project
 #[utoipa::path(get, path = "/projects/{id}", tag = "projects", security(("bearer" = ["read"])),
     params(("id" = i64, Path), ("X-Project-Token" = Option<String>, Header)),
     responses((status = 200, body = ProjectView), (status = "4XX", body = ProblemBody)))]
-pub(crate) async fn get_project(
-    State(app): State<App>,
-    reader: Reader,
-    key: ProjectKey,
-    id: Id,
-) -> Result<Json<ProjectView>, Problem> {
-    let listed = Sight::of(&reader.0, key, app.control.store()).project(&id).await?;
-    Ok(Json(ProjectView::of(&listed.project, listed.updated_at)))
+pub(crate) async fn get_project(Seen { it, .. }: Seen<Reader, ListedProject>) -> Json<ProjectView> {
+    Json(view_of_row(&it))
 }
 
 /// Set a project up again
@@ -113,14 +112,11 @@ pub(crate) async fn get_project(
     responses((status = 200, body = ProjectView), (status = "4XX", body = ProblemBody)))]
 pub(crate) async fn set_project_up(
     State(app): State<App>,
-    steerer: Steerer,
-    key: ProjectKey,
-    id: Id,
+    Seen { by: Steerer(session), it }: Seen<Steerer, ListedProject>,
     Act { body: NoBody {}, once }: Act<NoBody>,
 ) -> Result<Response, Problem> {
-    let project = Sight::of(&steerer.0, key, app.control.store()).project(&id).await?.project.id;
-    let now = app.control.clock().now();
-    app.perform(&steerer.0, once, move |control, cause| async move {
+    let (project, now) = (it.project.id, app.control.clock().now());
+    app.perform(&session, once, move |control, cause| async move {
         let view = |project: &Project| ProjectView::of(project, now);
         let render = |project: &Project| kept(&view(project));
         let changed = control.command_project(project, ProjectCommand::Setup, &cause, render).await?;

@@ -5,11 +5,7 @@ use api::{
     problem::{INVALID_CURSOR, INVALID_QUERY},
     queue::{QueueJobView, QueueStats, QueueView, STATUSES},
 };
-use axum::{
-    Json,
-    extract::State,
-    http::{HeaderMap, HeaderValue, header},
-};
+use axum::{Json, extract::State};
 use domain::ids::TaskId;
 use serde::Deserialize;
 use store::TaskQuery;
@@ -18,6 +14,7 @@ use crate::{
     app::App,
     asked::{Queried, plain_limit},
     auth::Reader,
+    plain::{Plain, next_link},
     problem::{Problem, typed},
 };
 
@@ -54,7 +51,7 @@ pub(crate) async fn list_queue_jobs(
     State(app): State<App>,
     _: Reader,
     Queried(query): Queried<QueueQuery>,
-) -> Result<(HeaderMap, Json<Vec<QueueJobView>>), Problem> {
+) -> Result<Plain<QueueJobView>, Problem> {
     let states = match query.status.as_deref() {
         None => Vec::new(),
         Some(status) => match STATUSES.iter().find(|(known, _)| *known == status) {
@@ -79,20 +76,4 @@ pub(crate) async fn list_queue_jobs(
         next_link("/queues/jobs", &filters, limit, next.as_deref()),
         Json(tasks.iter().map(QueueJobView::from).collect()),
     ))
-}
-
-/// The Link header of a plain list; it names the next page when there may be one.
-pub(crate) fn next_link(path: &str, filters: &[(&str, String)], limit: u32, next: Option<&str>) -> HeaderMap {
-    let mut headers = HeaderMap::new();
-    // Filters and cursors were checked: nothing in them needs escaping.
-    let filters: String = filters.iter().map(|(name, value)| format!("{name}={value}&")).collect();
-    let first = format!("<{path}?{filters}limit={limit}>; rel=\"first\"");
-    let link = match next {
-        Some(next) => format!("{first}, <{path}?{filters}limit={limit}&after={next}>; rel=\"next\""),
-        None => first,
-    };
-    if let Ok(link) = HeaderValue::from_str(&link) {
-        headers.insert(header::LINK, link);
-    }
-    headers
 }

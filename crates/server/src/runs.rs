@@ -4,7 +4,7 @@ use api::{
     Page, ProblemBody, RowCursor,
     health::NoBody,
     inbound::InheritedProblem,
-    problem::{INVALID_QUERY, UNKNOWN_RUN},
+    problem::UNKNOWN_RUN,
     runs::{NewRunBody, ParamValue, RunView},
     timeline::{InheritedRun, InheritedRunEvent, RunTimeline},
 };
@@ -19,8 +19,9 @@ use store::{EventQuery, Order, StoredEvent};
 
 use crate::{
     app::App,
-    asked::{Act, Asked, Id, Queried, page_limit, row_cursor},
+    asked::{Act, Asked, Id, Queried, page_limit, parse_statuses, row_cursor},
     auth::{Reader, Runner},
+    events::events,
     perform::kept,
     problem::{Problem, typed},
 };
@@ -46,25 +47,14 @@ pub(crate) async fn list_runs(
     _: Reader,
     Queried(query): Queried<RunsQuery>,
 ) -> Result<Json<Page<RunView>>, Problem> {
-    let statuses = query.status.as_deref().map_or(Ok(Vec::new()), parse_statuses)?;
+    let statuses = parse_statuses(query.status.as_deref(), "run", &RunState::NAMES)?;
+    let statuses: Vec<String> = statuses.into_iter().map(str::to_owned).collect();
     let limit = page_limit(query.limit);
     let after = row_cursor(query.after.as_deref())?;
     // One more than asked for tells whether there are more.
     let runs = app.control.store().list_runs(&statuses, after, limit.min(499) + 1).await?;
     let place = |run: &Run| RowCursor { ordinal: run.created_at.as_micros(), id: run.id.to_string() };
     Ok(Json(Page::of_rows(runs, limit.min(499) as usize, place, |run| RunView::from(run))))
-}
-
-fn parse_statuses(text: &str) -> Result<Vec<String>, Problem> {
-    let known = |name: &str| RunState::NAMES.into_iter().find(|known| known.eq_ignore_ascii_case(name));
-    text.split(',')
-        .map(|name| {
-            known(name.trim()).map(str::to_owned).ok_or_else(|| {
-                let names = RunState::NAMES.join(", ");
-                Problem::new(INVALID_QUERY, format!("{} is no status of a run; there are {names}", typed(name)))
-            })
-        })
-        .collect()
 }
 
 /// Ask for a run of a job
@@ -109,26 +99,18 @@ pub(crate) async fn get_run(State(app): State<App>, _: Reader, id: Id) -> Result
     let run_id = id.run().map_err(|_| not_found())?;
     let found = app.control.store().find::<Run>(run_id.as_str()).await?;
     let run = found.ok_or_else(not_found)?.subject;
-    let mut query = EventQuery {
-        subject: Some(run.subject()),
-        project: None,
-        step: None,
-        kinds: Vec::new(),
-        order: Order::Ascending,
-        after: None,
-        limit: 500,
-    };
-    let mut events = Vec::new();
+    let mut query = EventQuery { subject: Some(run.subject()), ..events(Order::Ascending, 500) };
+    let mut told = Vec::new();
     loop {
         let page = app.control.store().list_events(&query).await?;
-        events.extend(page.events.iter().filter_map(|event| inherited(&run.id, event)));
+        told.extend(page.events.iter().filter_map(|event| inherited(&run.id, event)));
         // A run has a few dozen events; the bound is against one that was adopted for ever.
-        if !page.more || page.events.is_empty() || events.len() > 5000 {
+        if !page.more || page.events.is_empty() || told.len() > 5000 {
             break;
         }
         query.after = Some(page.next);
     }
-    Ok(Json(RunTimeline { run: InheritedRun::from(&run), events }))
+    Ok(Json(RunTimeline { run: InheritedRun::from(&run), events: told }))
 }
 
 fn inherited(run: &RunId, event: &StoredEvent) -> Option<InheritedRunEvent> {

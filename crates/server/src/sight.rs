@@ -15,7 +15,7 @@ use domain::{
 };
 use store::{Store, StoredEvent, projects::ListedProject, protocols::ListedProtocol, steps::ListedStep};
 
-use crate::{asked::Id, problem::Problem};
+use crate::{app::App, asked::Id, auth::Right, problem::Problem};
 
 /// What a caller sent as `X-Project-Token`.
 #[derive(Clone, Debug)]
@@ -31,6 +31,49 @@ impl<S: Send + Sync> FromRequestParts<S> for ProjectKey {
             _ => None,
         };
         Ok(Self(key))
+    }
+}
+
+/// The project, protocol or step that the path names, for a caller who has the right `R` and sees it.
+#[derive(Clone, Debug)]
+pub(crate) struct Seen<R, T> {
+    pub(crate) by: R,
+    pub(crate) it: T,
+}
+
+/// What a path can name by its number.
+pub(crate) trait Named: Sized + Send {
+    fn find(sight: &Sight, id: &Id) -> impl Future<Output = Result<Self, Problem>> + Send;
+}
+
+impl Named for ListedProject {
+    async fn find(sight: &Sight, id: &Id) -> Result<Self, Problem> {
+        sight.project(id).await
+    }
+}
+
+impl Named for ListedProtocol {
+    async fn find(sight: &Sight, id: &Id) -> Result<Self, Problem> {
+        sight.protocol(id).await
+    }
+}
+
+impl Named for ListedStep {
+    async fn find(sight: &Sight, id: &Id) -> Result<Self, Problem> {
+        sight.step(id).await
+    }
+}
+
+impl<R: Right + Send + Sync, T: Named> FromRequestParts<App> for Seen<R, T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
+        // The right first: what exists is told to nobody else.
+        let by = R::from_request_parts(parts, app).await?;
+        let key = ProjectKey::from_request_parts(parts, app).await?;
+        let id = Id::from_request_parts(parts, app).await?;
+        let it = T::find(&Sight::of(by.session(), key, app.control.store()), &id).await?;
+        Ok(Self { by, it })
     }
 }
 
@@ -63,7 +106,7 @@ impl Sight {
         Err(Problem::new(PROJECT_ACCESS_DENIED, detail))
     }
 
-    pub(crate) async fn project(&self, id: &Id) -> Result<ListedProject, Problem> {
+    async fn project(&self, id: &Id) -> Result<ListedProject, Problem> {
         let number = id.number(UNKNOWN_PROJECT, "project")?;
         let found = self.store.find_listed_project(number).await?;
         let listed = found.ok_or_else(|| id.unknown(UNKNOWN_PROJECT, "project"))?;
@@ -72,7 +115,7 @@ impl Sight {
     }
 
     /// Without its steps and gates.
-    pub(crate) async fn protocol(&self, id: &Id) -> Result<ListedProtocol, Problem> {
+    async fn protocol(&self, id: &Id) -> Result<ListedProtocol, Problem> {
         let number = id.number(UNKNOWN_PROTOCOL, "protocol")?;
         let found = self.store.find_listed_protocol(number).await?;
         let listed = found.ok_or_else(|| id.unknown(UNKNOWN_PROTOCOL, "protocol"))?;
@@ -80,7 +123,7 @@ impl Sight {
         Ok(listed)
     }
 
-    pub(crate) async fn step(&self, id: &Id) -> Result<ListedStep, Problem> {
+    async fn step(&self, id: &Id) -> Result<ListedStep, Problem> {
         let number = id.number(UNKNOWN_STEP, "step")?;
         let found = self.store.find_step(number).await?;
         let listed = found.ok_or_else(|| id.unknown(UNKNOWN_STEP, "step"))?;

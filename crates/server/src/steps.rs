@@ -1,28 +1,34 @@
 //! Steps, on their inherited routes.
 
 use api::{
-    Page, ProblemBody, RowCursor,
+    Page, ProblemBody,
     attempts::AttemptView,
-    health::NoBody,
     problem::UNKNOWN_STEP,
-    protocols::{ActionView, DiffView},
+    protocols::{ActionView, StepDiffView},
     steps::{ApproveStepBody, NewStepBody, StepView},
 };
-use axum::{Json, extract::State, http::HeaderMap, response::Response};
-use control::{CommandError, steps::AddStep};
-use domain::{ids::StepId, protocol::Protocol, protocol::ProtocolEvent, step::Candidate, time::Timestamp};
-use store::{EventQuery, Order, Store, steps::ListedStep};
+use axum::{Json, extract::State, response::Response};
+use control::{CommandError, patches::Patch, steps::AddStep};
+use domain::{
+    attempt::{Attempt, AttemptState, Ending},
+    ids::StepId,
+    protocol::{Protocol, ProtocolEvent},
+    step::{Candidate, Step},
+};
+use serde::Deserialize;
+use store::{EventQuery, Order, Store, protocols::ListedProtocol, steps::ListedStep};
 
 use crate::{
     app::App,
-    asked::{Act, Asked, Id, PageQuery, Queried, plain_limit, row_cursor},
+    asked::{Act, Asked, PageQuery, Queried},
     attempts::list_attempts,
     auth::{Approver, Reader, Steerer},
+    events::events,
     perform::kept,
+    plain::{Plain, PlainPage},
     problem::Problem,
-    protocols::enqueue,
-    queue::next_link,
-    sight::{ProjectKey, Sight},
+    sight::Seen,
+    steering::{Answer, action},
 };
 
 fn view_of_row(listed: &ListedStep) -> StepView {
@@ -37,14 +43,24 @@ fn view_of_row(listed: &ListedStep) -> StepView {
     responses((status = 200, body = StepView), (status = "4XX", body = ProblemBody)))]
 pub(crate) async fn create_step(
     State(app): State<App>,
-    steerer: Steerer,
-    key: ProjectKey,
-    id: Id,
+    Seen { by: Steerer(session), it }: Seen<Steerer, ListedProtocol>,
     Asked { body, once }: Asked<NewStepBody>,
 ) -> Result<Response, Problem> {
-    let protocol = Sight::of(&steerer.0, key, app.control.store()).protocol(&id).await?.protocol.id;
-    let index = body.step_index;
-    let request = AddStep {
+    let (index, now) = (body.step_index, app.control.clock().now());
+    let request = request_of(body);
+    app.perform(&session, once, move |control, cause| async move {
+        let view = |protocol: &Protocol| {
+            protocol.steps.iter().find(|step| step.index == index).map(|step| StepView::of(step, now, now))
+        };
+        let render = |protocol: &Protocol| view(protocol).map(|view| kept(&view)).unwrap_or_default();
+        let changed = control.add_step(it.protocol.id, request, &cause, render).await?;
+        view(&changed.subject).ok_or(CommandError::Contended)
+    })
+    .await
+}
+
+fn request_of(body: NewStepBody) -> AddStep {
+    AddStep {
         step_index: body.step_index,
         step_name: body.step_name,
         step_type: body.step_type,
@@ -53,17 +69,7 @@ pub(crate) async fn create_step(
         summary: body.summary,
         engine_id: body.engine_id,
         policy: body.policy,
-    };
-    let now = app.control.clock().now();
-    app.perform(&steerer.0, once, move |control, cause| async move {
-        let view = |protocol: &Protocol| {
-            protocol.steps.iter().find(|step| step.index == index).map(|step| StepView::of(step, now, now))
-        };
-        let render = |protocol: &Protocol| view(protocol).map(|view| kept(&view)).unwrap_or_default();
-        let changed = control.add_step(protocol, request, &cause, render).await?;
-        view(&changed.subject).ok_or(CommandError::Contended)
-    })
-    .await
+    }
 }
 
 /// List the steps of a protocol
@@ -76,34 +82,23 @@ pub(crate) async fn create_step(
     responses((status = 200, body = Vec<StepView>), (status = "4XX", body = ProblemBody)))]
 pub(crate) async fn list_steps(
     State(app): State<App>,
-    reader: Reader,
-    key: ProjectKey,
-    id: Id,
+    Seen { it, .. }: Seen<Reader, ListedProtocol>,
     Queried(query): Queried<PageQuery>,
-) -> Result<(HeaderMap, Json<Vec<StepView>>), Problem> {
-    let store = app.control.store();
-    let protocol = Sight::of(&reader.0, key, store).protocol(&id).await?.protocol.id;
-    let limit = plain_limit(query.limit);
-    let listed = store.list_steps(protocol.0, row_cursor(query.after.as_deref())?, limit).await?;
-    let next = listed
-        .last()
-        .filter(|_| listed.len() == limit as usize)
-        .map(|last| RowCursor { ordinal: i64::from(last.step.index), id: last.step.id.to_string() }.to_text());
-    let link = next_link(&format!("/protocols/{protocol}/steps"), &[], limit, next.as_deref());
-    Ok((link, Json(listed.iter().map(view_of_row).collect())))
+) -> Result<Plain<StepView>, Problem> {
+    let page = PlainPage::try_from(query)?;
+    let protocol = it.protocol.id;
+    let listed = app.control.store().list_steps(protocol.0, page.after.clone(), page.limit).await?;
+    let place = |one: &ListedStep| (i64::from(one.step.index), one.step.id.to_string());
+    let views = listed.iter().map(view_of_row).collect();
+    Ok(page.answer(&format!("/protocols/{protocol}/steps"), &[], &listed, place, views))
 }
 
 /// Get a step
 #[utoipa::path(get, path = "/steps/{id}", tag = "steps", security(("bearer" = ["read"])),
     params(("id" = i64, Path), ("X-Project-Token" = Option<String>, Header)),
     responses((status = 200, body = StepView), (status = "4XX", body = ProblemBody)))]
-pub(crate) async fn get_step(
-    State(app): State<App>,
-    reader: Reader,
-    key: ProjectKey,
-    id: Id,
-) -> Result<Json<StepView>, Problem> {
-    Ok(Json(view_of_row(&Sight::of(&reader.0, key, app.control.store()).step(&id).await?)))
+pub(crate) async fn get_step(Seen { it, .. }: Seen<Reader, ListedStep>) -> Json<StepView> {
+    Json(view_of_row(&it))
 }
 
 /// List a step's attempts
@@ -112,48 +107,49 @@ pub(crate) async fn get_step(
     responses((status = 200, body = Page<AttemptView>), (status = "4XX", body = ProblemBody)))]
 pub(crate) async fn list_step_attempts(
     State(app): State<App>,
-    reader: Reader,
-    key: ProjectKey,
-    id: Id,
+    Seen { it, .. }: Seen<Reader, ListedStep>,
 ) -> Result<Json<Page<AttemptView>>, Problem> {
-    let step = Sight::of(&reader.0, key, app.control.store()).step(&id).await?.step;
-    list_attempts(&app, &format!("step:{}", step.id)).await
+    list_attempts(&app, &format!("step:{}", it.step.id)).await
 }
 
-/// Get how much a step's result changes
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct DiffQuery {
+    patch: Option<bool>,
+}
+
+/// Get what a step's result changes
 ///
-/// Of the result that waits, else of the last one there was.
+/// Of the result that waits, else of the last one there was. The patch has at most 1 MiB and says when it goes on; it
+/// lies on the machine where the attempt ran, for as long as the attempt's output is kept.
 #[utoipa::path(get, path = "/steps/{id}/diff", tag = "steps", security(("bearer" = ["read"])),
-    params(("id" = i64, Path), ("X-Project-Token" = Option<String>, Header)),
-    responses((status = 200, body = DiffView), (status = "4XX", body = ProblemBody)))]
+    params(("id" = i64, Path), ("X-Project-Token" = Option<String>, Header),
+        ("patch" = Option<bool>, Query, description = "false leaves the patch out")),
+    responses((status = 200, body = StepDiffView), (status = "4XX", body = ProblemBody)))]
 pub(crate) async fn get_step_diff(
     State(app): State<App>,
-    reader: Reader,
-    key: ProjectKey,
-    id: Id,
-) -> Result<Json<DiffView>, Problem> {
+    Seen { it: ListedStep { step, .. }, .. }: Seen<Reader, ListedStep>,
+    Queried(query): Queried<DiffQuery>,
+) -> Result<Json<StepDiffView>, Problem> {
     let store = app.control.store();
-    let step = Sight::of(&reader.0, key, store).step(&id).await?.step;
     let candidate = match step.candidate() {
         Some(candidate) => Some(candidate.clone()),
         None => last_candidate(store, step.id).await?,
     };
-    match candidate {
-        Some(candidate) => Ok(Json(DiffView::from(&candidate.diff))),
-        None => Err(Problem::new(UNKNOWN_STEP, format!("step {} has no result yet", step.id))),
-    }
+    let Some(candidate) = candidate else {
+        return Err(Problem::new(UNKNOWN_STEP, format!("step {} has no result yet", step.id)));
+    };
+    let attempt = maker_of_result(store, &step).await?;
+    let patch = match &attempt {
+        Some(attempt) if query.patch != Some(false) => read_patch(&app, attempt).await?,
+        Some(_) | None => None,
+    };
+    let patch = patch.map(|patch| (patch.text, patch.truncated));
+    Ok(Json(StepDiffView::of(&candidate, attempt.as_ref(), patch)))
 }
 
 async fn last_candidate(store: &Store, step: StepId) -> Result<Option<Candidate>, Problem> {
-    let newest = EventQuery {
-        subject: None,
-        project: None,
-        step: Some(step.0),
-        kinds: Vec::new(),
-        order: Order::Descending,
-        after: None,
-        limit: 200,
-    };
+    let newest = EventQuery { step: Some(step.0), ..events(Order::Descending, 200) };
     let events = store.list_events(&newest).await?.events;
     Ok(events.iter().find_map(|event| match serde_json::from_str(&event.data) {
         Ok(ProtocolEvent::StepExecuted { candidate, .. }) => Some(candidate),
@@ -161,45 +157,31 @@ async fn last_candidate(store: &Store, step: StepId) -> Result<Option<Candidate>
     }))
 }
 
-/// Run a step
-#[utoipa::path(post, path = "/steps/{id}/actions/run", tag = "steps", security(("bearer" = ["protocols:write"])),
-    request_body = Option<NoBody>,
-    params(("id" = i64, Path), ("X-Project-Token" = Option<String>, Header),
-        ("Idempotency-Key" = Option<String>, Header)),
-    responses((status = 200, body = ActionView), (status = "4XX", body = ProblemBody)))]
-pub(crate) async fn run_step(
-    State(app): State<App>,
-    steerer: Steerer,
-    key: ProjectKey,
-    id: Id,
-    Act { body: NoBody {}, once }: Act<NoBody>,
-) -> Result<Response, Problem> {
-    let step = Sight::of(&steerer.0, key, app.control.store()).step(&id).await?.step.id;
-    enqueue(&app, &steerer.0, once, "Step enqueued".to_owned(), move |control, cause, render| async move {
-        control.run_step(step, &cause, render).await
-    })
-    .await
+/// The attempt whose result is the step's: the latest one that executed it with success.
+async fn maker_of_result(store: &Store, step: &Step) -> Result<Option<Attempt>, Problem> {
+    let attempts = store.list_attempts(&format!("step:{}", step.id), 500).await?;
+    let made = |attempt: &Attempt| {
+        attempt.phase == "execute" && matches!(attempt.state, AttemptState::Ended { ending: Ending::Succeeded, .. })
+    };
+    Ok(attempts.into_iter().rfind(made))
 }
 
-/// Check a step's result
-#[utoipa::path(post, path = "/steps/{id}/actions/run_qa", tag = "steps", security(("bearer" = ["protocols:write"])),
-    request_body = Option<NoBody>,
-    params(("id" = i64, Path), ("X-Project-Token" = Option<String>, Header),
-        ("Idempotency-Key" = Option<String>, Header)),
-    responses((status = 200, body = ActionView), (status = "4XX", body = ProblemBody)))]
-pub(crate) async fn run_step_qa(
-    State(app): State<App>,
-    steerer: Steerer,
-    key: ProjectKey,
-    id: Id,
-    Act { body: NoBody {}, once }: Act<NoBody>,
-) -> Result<Response, Problem> {
-    let step = Sight::of(&steerer.0, key, app.control.store()).step(&id).await?.step.id;
-    enqueue(&app, &steerer.0, once, "QA enqueued".to_owned(), move |control, cause, render| async move {
-        control.run_qa(step, &cause, render).await
-    })
-    .await
+async fn read_patch(app: &App, attempt: &Attempt) -> Result<Option<Patch>, Problem> {
+    let (dir, id) = (app.attempts_dir.clone(), attempt.id.clone());
+    let read = host::task::spawn_blocking("patch reader", move || Patch::read(&dir, &id)).await;
+    read.map_err(|error| Problem::internal(&error))?.map_err(|error| Problem::internal(&error))
 }
+
+action!(
+    /// Run a step
+    run_step, "/steps/{id}/actions/run", "steps", ActionView,
+    Answer::Work("Step enqueued"), ListedStep, step => run_step
+);
+action!(
+    /// Check a step's result
+    run_step_qa, "/steps/{id}/actions/run_qa", "steps", ActionView,
+    Answer::Work("QA enqueued"), ListedStep, step => run_qa
+);
 
 /// Accept a step's result as it is
 ///
@@ -211,16 +193,13 @@ pub(crate) async fn run_step_qa(
     responses((status = 200, body = StepView), (status = "4XX", body = ProblemBody)))]
 pub(crate) async fn approve_step(
     State(app): State<App>,
-    approver: Approver,
-    key: ProjectKey,
-    id: Id,
+    Seen { by: Approver(session), it }: Seen<Approver, ListedStep>,
     Act { body, once }: Act<ApproveStepBody>,
 ) -> Result<Response, Problem> {
-    let listed = Sight::of(&approver.0, key, app.control.store()).step(&id).await?;
-    let (step, created_at): (StepId, Timestamp) = (listed.step.id, listed.created_at);
+    let (step, created_at, now) = (it.step.id, it.created_at, app.control.clock().now());
     let reason = body.reason.map(|reason| domain::text::note(&reason)).filter(|reason| !reason.is_empty());
-    let (person, now) = (approver.0.person.clone(), app.control.clock().now());
-    app.perform(&approver.0, once, move |control, cause| async move {
+    let person = session.person.clone();
+    app.perform(&session, once, move |control, cause| async move {
         let view = |protocol: &Protocol| protocol.step(step).map(|step| StepView::of(step, created_at, now));
         let render = |protocol: &Protocol| view(protocol).map(|view| kept(&view)).unwrap_or_default();
         let account = person.name.clone();

@@ -3,7 +3,11 @@
 //! The commit is recorded in the fenced report that ends the attempt; only then does `advance_branch` move anything. A
 //! claim that finds the attempt begun takes it over: adopts what runs, reads what ended, and reports what is gone.
 
-use control::{Cause, steps::ended};
+use control::{
+    Cause,
+    patches::{self, Patch},
+    steps::ended,
+};
 use domain::{
     attempt::{Attempt, Duty, Ending},
     ids::StepId,
@@ -29,9 +33,6 @@ use crate::{
 };
 
 const MAX_PROMPT: usize = 1 << 20;
-const MAX_PATCH: usize = 1 << 20;
-/// What an attempt changed, in its directory.
-const PATCH: &str = "changes.patch";
 
 #[derive(Deserialize)]
 pub(crate) struct Payload {
@@ -239,10 +240,9 @@ impl Worker {
         let (kind, subject) = (kind_of(step), step.name().trim_end_matches(".md"));
         let info = commit_info(protocol, attempt, kind, "step", subject, &place_of(step))?;
         let snapshot = worktree.snapshot_commit(base, &info).await?;
-        let changed = repository.mirror.diff(base, &snapshot.commit, MAX_PATCH).await?;
+        let changed = repository.mirror.diff(base, &snapshot.commit, patches::MAX_BYTES).await?;
         let diff = stat_of(&changed.changes, &protocol.folder());
-        // For people: nothing is ever applied from it.
-        host::fs::write_atomic(&self.attempt_dir(attempt).join(PATCH), host::text::clean(&changed.patch).as_bytes())?;
+        Patch::of_git(&changed.patch, changed.truncated).write(&self.attempt_dir(attempt))?;
         // Nobody will judge this result, so that it is integrated as it leaves here.
         let commit = if step.spec.qa_policy() == QaPolicy::Skip {
             let papers = Integrating { step, summary: &end.summary, at: attempt.started_at };

@@ -1,6 +1,7 @@
 //! Replies to one message: where they go and under which key.
 
 use domain::{
+    commit::SubjectKind,
     grammar::IntentKind,
     ids::RunId,
     message::NewMessage,
@@ -8,9 +9,15 @@ use domain::{
     text,
 };
 
-use super::{Inbound, InboundReply};
-use crate::Changed;
+use super::{Inbound, InboundReply, Read};
+use crate::{Changed, ledger::Draft};
 
+/// The correlation of a message that is about no run.
+const NO_RUN: &str = "none";
+/// The event of a run that is handed to a worker.
+const DISPATCHED: &str = "ExecutionDispatched";
+
+#[derive(Clone)]
 pub(super) struct Replies {
     channel: String,
     conversation: String,
@@ -32,9 +39,28 @@ impl Replies {
             channel: self.channel.clone(),
             conversation: self.conversation.clone(),
             body,
-            correlation_id: run.map_or_else(|| "none".to_owned(), ToString::to_string),
+            correlation_id: run.map_or_else(|| NO_RUN.to_owned(), ToString::to_string),
             idempotency_key: self.key.clone(),
         }
+    }
+
+    /// What a message comes to with the commit that is about to be made for it.
+    pub(super) fn of_draft(&self, draft: &Draft<'_>, read: &Read) -> InboundReply {
+        let kind = draft.subject.as_ref().map(|subject| subject.kind);
+        let outbound: Vec<_> = match kind {
+            // What a run says is said to whoever changes it.
+            Some(SubjectKind::Run) | None => draft.messages.to_vec(),
+            Some(_) => draft.messages.iter().filter(|message| message.idempotency_key == self.key).cloned().collect(),
+        };
+        let run_id = match &draft.subject {
+            Some(subject) => (subject.kind == SubjectKind::Run).then(|| RunId(subject.id.clone())),
+            // An answer that changes nothing names its run itself.
+            None => {
+                outbound.first().map(|reply| RunId(reply.correlation_id.clone())).filter(|run| run.as_str() != NO_RUN)
+            }
+        };
+        let dispatched_execution = read.kind() == IntentKind::ApproveRun && draft.events.contains(&DISPATCHED);
+        InboundReply { intent: read.kind(), job_key: read.job_key(), run_id, dispatched_execution, outbound }
     }
 }
 

@@ -100,29 +100,25 @@ fn parse_params(typed: &[String]) -> Result<BTreeMap<String, ParamValue>> {
     Ok(params)
 }
 
-/// `None` waits for ever.
-fn parse_wait(text: &str) -> Result<Option<Duration>> {
-    if text.is_empty() {
-        return Ok(None);
-    }
+fn parse_wait(text: &str) -> Result<Duration> {
     domain::catalog::parse_duration(text)
-        .map(Some)
         .ok_or_else(|| Failure::usage(format!("--wait={text}: not a span")).remedy("Write 30s or 15m."))
 }
 
 /// Looks until the run is over or the time is.
-pub(crate) async fn wait_for(client: &Client, mut run: RunView, limit: Option<Duration>) -> Result<RunView> {
+pub(crate) async fn wait_for(client: &Client, mut run: RunView, limit: Duration) -> Result<RunView> {
     let started = host::clock::monotonic();
     let mut pause = Duration::from_millis(20);
     while !run.finished {
-        if limit.is_some_and(|limit| started.elapsed() >= limit) {
+        let left = limit.saturating_sub(started.elapsed());
+        if left.is_zero() {
             let waiting = run.gate_id.is_some();
             let exit = if waiting { Exit::Waiting } else { Exit::TimedOut };
             let stands = if waiting { "still waits for an approval" } else { "is not over yet" };
             return Err(Failure::new(exit, format!("run {} {stands}", run.id))
                 .remedy(format!("It goes on; `pilothouse status {}` tells how it stands.", run.id)));
         }
-        tokio::time::sleep(pause).await;
+        tokio::time::sleep(pause.min(left)).await;
         pause = (pause * 2).min(Duration::from_secs(1));
         run = client.get_run_details(&run.id).await?;
     }

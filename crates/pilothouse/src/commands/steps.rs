@@ -1,11 +1,8 @@
 //! Steps of protocols.
 
-use api::{
-    protocols::DiffView,
-    steps::{ApproveStepBody, StepView},
-};
+use api::steps::{ApproveStepBody, StepView};
 
-use super::{Context, attempts, protocols};
+use super::{Context, attempts, diffs, protocols};
 use crate::{
     cli::StepCommand,
     failure::{Exit, Failure, Result},
@@ -40,10 +37,7 @@ pub(super) async fn run(context: &Context, command: StepCommand) -> Result {
             };
             return attempts::print_log(context, &client, &attempt.id, follow).await;
         }
-        StepCommand::Diff { step } => {
-            let diff = client.get_step_diff(step).await?;
-            return context.output.one("diff", &diff, || stat(&diff));
-        }
+        StepCommand::Diff { step, stat } => return diffs::show(context, &client, step, stat).await,
     };
     context.output.one("step", &step, || describe(&step))
 }
@@ -52,15 +46,6 @@ pub(super) async fn run(context: &Context, command: StepCommand) -> Result {
 pub(super) fn line(step: &StepView) -> String {
     let told = step.reason.as_ref().or(step.summary.as_ref()).map(|told| format!("  {told}")).unwrap_or_default();
     format!("{:>4}  {:02}  {:<9}  {}{told}", step.id, step.step_index, step.status, step.step_name)
-}
-
-fn stat(diff: &DiffView) -> String {
-    let mut text = diff.lines.join("\n");
-    if !text.is_empty() {
-        text.push('\n');
-    }
-    text.push_str(&format!("{} files, +{} -{}", diff.files, diff.insertions, diff.deletions));
-    text
 }
 
 fn describe(step: &StepView) -> String {

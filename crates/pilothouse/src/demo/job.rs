@@ -41,7 +41,7 @@ pub(super) async fn play(stage: &Stage) -> Result {
     let answer = if stage.ask(&format!("Approve {run}?")).await? { "yes" } else { "no" };
     speak(stage, &format!("{answer} {run}")).await?;
     let view = stage.client.get_run_details(&run).await?;
-    let view = crate::commands::wait_for_run(&stage.client, view).await?;
+    let view = crate::commands::wait_for_run(&stage.client, view, super::PATIENCE).await?;
     let outcome = view.summary.clone().unwrap_or_else(|| view.status.clone());
     if view.status != "Succeeded" {
         let exit = if view.status == "Denied" { Exit::Denied } else { Exit::Failed };

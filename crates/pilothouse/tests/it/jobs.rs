@@ -78,9 +78,14 @@ fn exit_codes_tell_how_it_ended() {
     assert_eq!(code(&["run", "nothing"]), 3);
     assert_eq!(code(&["run", "hello", "--wait=50ms"]), 10);
     assert_eq!(code(&["run", "slow", "--wait=50ms"]), 6);
+    assert_eq!(code(&["run", "slow", "--wait="]), 2);
+    assert_eq!(code(&["run", "slow", "--wait=soon"]), 2);
     assert_eq!(code(&["--server", "http://127.0.0.1:9", "status"]), 9);
     assert_eq!(code(&["--bogus"]), 2);
     assert_eq!(code(&["help", "exit-codes"]), 0);
+    assert!(house.run(&["help", "run"]).stdout.contains("1h when only --wait is said"));
+    let refused = house.json(&["run", "owned"])["id"].as_str().unwrap().to_owned();
+    assert_eq!(code(&["no", &refused]), 0);
     assert_eq!(code(&["help", "run"]), 0);
     assert_eq!(code(&["help", "nothing"]), 2);
 

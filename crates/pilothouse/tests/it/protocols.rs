@@ -68,10 +68,44 @@ fn a_protocol_is_made_started_approved_and_watched_from_the_command_line() {
     assert_eq!(steps["items"][1]["status"], "completed");
     assert_eq!(house.json(&["step", "get", &fix])["step_name"], "01-fix.md");
     assert_eq!(house.json(&["step", "diff", &fix])["files"], 1);
+    let shown = house.run(&["step", "diff", &fix]);
+    assert!(shown.stdout.ends_with("@@ -1 +1 @@\n-41\n+42\n"), "{shown:?}");
+    assert!(shown.stdout.starts_with("diff --git a/answer.txt b/answer.txt\n"), "{shown:?}");
+    let stat = house.run(&["step", "diff", &fix, "--stat"]);
+    assert_eq!((stat.code, stat.stdout.as_str()), (0, "M answer.txt +1 -1\n1 files, +1 -1\n"));
     assert!(house.run(&["step", "logs", &fix]).stdout.contains("42"), "what its checks printed");
     assert_eq!(house.json(&["protocol", "list", "1"])["items"][0]["status"], "completed");
     assert_eq!(house.json(&["project", "list"])["items"][0]["status"], "ready");
     assert_eq!(house.run(&["protocol", "cancel", "1"]).code, 5);
+}
+
+#[test]
+fn a_patch_names_binary_files_ends_where_it_is_cut_off_and_may_be_gone() {
+    let house = with_repository();
+    let script = "printf 'a\\0b' > a-blob; yes 0123456789abcdef | head -n 70000 > long.txt; \
+                  printf '\\033]0;title\\007\\342\\200\\256x\\n' > \"$(printf 'steer\\033[31m.txt')\"";
+    let big = serde_json::json!({"id": "big", "name": "00-big.md", "step_type": "work",
+        "inputs": {"argv": ["/bin/sh", "-c", script]}});
+    std::fs::write(house.path().join("spec.json"), serde_json::json!({ "steps": [big] }).to_string()).unwrap();
+    house.json(&["project", "add", "repository", "--engine", "shell"]);
+    house.json(&["protocol", "new", "1", "0001-fix", "--spec", "spec.json", "--start"]);
+    house.wait_for("a result", |house| house.run(&["step", "diff", "1"]).code == 0);
+
+    let shown = house.run(&["step", "diff", "1"]).stdout;
+
+    assert!(shown.contains("Binary files /dev/null and b/a-blob differ\n"), "{}", &shown[..500]);
+    assert_eq!(shown.lines().last(), Some("[truncated: the patch is longer than the 1048576 bytes that are kept]"));
+    assert!(shown.len() < 1_050_000 && !shown.contains(['\u{1b}', '\u{7}', '\u{202e}']));
+    let told = house.json(&["step", "diff", "1"]);
+    assert_eq!((&told["truncated"], &told["files"]), (&true.into(), &3.into()));
+    assert_eq!(told["patch"].as_str(), Some(shown.as_str()));
+    assert_eq!(house.json(&["step", "diff", "1", "--stat"])["patch"], serde_json::Value::Null);
+    let attempt = house.data().join("attempts").join(told["attempt_id"].as_str().unwrap());
+    std::fs::remove_file(attempt.join("changes.patch")).unwrap();
+    let gone = house.run(&["step", "diff", "1"]);
+    assert_eq!(gone.code, 3, "{gone:?}");
+    assert!(gone.stderr.contains("--stat"), "{gone:?}");
+    assert_eq!(house.run(&["step", "diff", "1", "--stat"]).code, 0);
 }
 
 #[test]

@@ -113,3 +113,102 @@ async fn a_command_completes_although_its_caller_has_gone() {
     }
     panic!("no request was carried out");
 }
+
+#[tokio::test]
+async fn a_message_with_a_key_is_answered_again_as_the_first_time() {
+    let app = TestApp::start().await;
+    let message = |body: &str| json!({"from": "ada", "conversation": "ada", "body": body});
+    let keyed = |key: &str, body: &str| app.post("/dev/inbound", &message(body)).header("idempotency-key", key);
+    let asked = keyed("ask", "run demo").send().await;
+    let run = asked.json()["runId"].as_str().unwrap().to_owned();
+
+    for (key, body) in [
+        ("ask", "run demo".to_owned()),
+        ("yes", format!("yes {run}")),
+        ("late", format!("no {run}")),
+        ("status", format!("status {run}")),
+        ("jobs", "jobs".to_owned()),
+        ("unknown", "run nothing".to_owned()),
+    ] {
+        let first = keyed(key, &body).send().await;
+        let events = app.count_events().await;
+        let again = keyed(key, &body).send().await;
+        assert_eq!((first.status, again.status), (200, 200), "{body}: {}", again.text());
+        assert_eq!(again.header("idempotent-replayed"), Some("true"), "{body}");
+        assert_eq!(first.text(), again.text(), "{body}");
+        assert_eq!(app.count_events().await, events, "{body}");
+        let outbound = first.json()["outbound"].as_array().unwrap().len();
+        assert!(outbound > 0, "{body}: {}", first.text());
+        let refused = keyed(key, "help").refused(StatusCode::UNPROCESSABLE_ENTITY, "idempotency_mismatch").await;
+        assert!(refused["detail"].is_string());
+    }
+    assert_eq!(keyed("yes", &format!("yes {run}")).send().await.json()["dispatchedExecution"], true);
+    assert_eq!(app.get("/runs").send().await.json()["items"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_message_with_a_key_says_what_one_without_says() {
+    let app = TestApp::start().await;
+    let message = |body: &str| json!({"from": "ada", "conversation": "ada", "body": body});
+    let plain = |answer: serde_json::Value, run: &str| answer.to_string().replace(run, "RUN");
+    let run = |answer: &serde_json::Value| answer["runId"].as_str().unwrap().to_owned();
+    let mut told = Vec::new();
+
+    for keyed in [false, true] {
+        let say = |place: usize, body: String| {
+            let call = app.post("/dev/inbound", &message(&body));
+            if keyed { call.header("idempotency-key", &format!("k{place}")) } else { call }
+        };
+        let asked = say(0, "run demo".to_owned()).send().await.json();
+        let run = run(&asked);
+        let mut answers = vec![plain(asked, &run)];
+        let bodies = ["status RUN", "yes RUN", "yes RUN", "cancel RUN", "retry RUN", "log RUN", "help", "run x", "hm"];
+        for (place, body) in (1..).zip(bodies) {
+            answers.push(plain(say(place, body.replace("RUN", &run)).send().await.json(), &run));
+        }
+        told.push(answers.iter().map(|answer| without_keys(answer)).collect::<Vec<_>>());
+    }
+
+    assert_eq!(told[0], told[1]);
+}
+
+/// An answer without the keys of its replies, which are drawn at random.
+fn without_keys(answer: &str) -> serde_json::Value {
+    let mut answer: serde_json::Value = serde_json::from_str(answer).unwrap();
+    for reply in answer["outbound"].as_array_mut().unwrap() {
+        reply["idempotencyKey"] = serde_json::Value::Null;
+    }
+    answer
+}
+
+#[tokio::test]
+async fn a_message_has_one_key() {
+    let app = TestApp::start().await;
+    let message = json!({"from": "ada", "conversation": "ada", "body": "run demo", "providerMessageId": "m1"});
+    let before = app.count_events().await;
+
+    let both = app.post("/dev/inbound", &message).header("idempotency-key", "k");
+    let refused = both.refused(StatusCode::UNPROCESSABLE_ENTITY, "invalid_idempotency_key").await;
+
+    assert!(refused["detail"].as_str().unwrap().contains("providerMessageId"), "{refused}");
+    assert_eq!(app.count_events().await, before);
+}
+
+#[tokio::test]
+async fn a_backup_with_a_key_is_made_once() {
+    let app = TestApp::start().await;
+    let call = || app.act("/db/actions/backup").header("idempotency-key", "b");
+
+    let first = call().send().await;
+    app.clock.advance(std::time::Duration::from_secs(5));
+    let again = call().send().await;
+    let other = app.act("/db/actions/backup").send().await;
+
+    assert_eq!((first.status, again.status, other.status), (200, 200, 200), "{}", again.text());
+    assert_eq!(first.text(), again.text());
+    assert_eq!(again.header("idempotent-replayed"), Some("true"));
+    assert_ne!(first.json()["path"], other.json()["path"]);
+    assert_eq!(host::fs::list_names(&app.dir.path().join("backups")).unwrap().len(), 2);
+    let mismatch = app.post("/db/actions/backup", &json!({})).header("idempotency-key", "b");
+    mismatch.refused(StatusCode::UNPROCESSABLE_ENTITY, "idempotency_mismatch").await;
+}
