@@ -23,7 +23,7 @@ mod tree;
 mod version;
 mod worktree;
 
-pub use branch::Advance;
+pub use branch::{Advance, Kept};
 pub use commit::{CommitInfo, CommitInfoError, Person};
 pub use diff::{Change, ChangeKind, Diff};
 pub use error::GitError;

@@ -209,6 +209,7 @@ impl Settings {
         config.drain = self.duration("worker.drain");
         config.retention.dedup = self.duration("retention.dedup");
         config.retention.idempotency = self.duration("retention.idempotency");
+        config.retention.artifacts = self.duration("retention.artifacts");
         config.retention.tasks = self.duration("retention.tasks");
         config
     }

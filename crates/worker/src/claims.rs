@@ -38,6 +38,7 @@ pub async fn start(config: WorkerConfig, control: Control) -> Result<Handle, Sta
     let slots = Slots::new(&worker.config);
     worker.recover(&slots).await.map_err(StartError::Recovery)?;
     host::task::spawn("housekeeping", worker.clone().housekeep());
+    host::task::spawn("sweep", worker.clone().sweep());
     host::task::spawn("claim fast", worker.clone().claim(Lane::Fast, slots.clone()));
     host::task::spawn("claim engine", worker.clone().claim(Lane::Engine, slots));
     tracing::info!(worker = %worker.incarnation, "Started worker {}", worker.incarnation);

@@ -28,6 +28,8 @@ pub struct WorkerConfig {
     /// The poll behind the wake-ups.
     pub poll: Duration,
     pub retention: RetentionConfig,
+    /// How often what is no longer kept on this machine is looked for.
+    pub sweep: Duration,
 }
 
 /// How long finished things are kept.
@@ -36,6 +38,8 @@ pub struct RetentionConfig {
     pub dedup: Duration,
     pub idempotency: Duration,
     pub tasks: Duration,
+    /// What finished attempts printed and left on this machine.
+    pub artifacts: Duration,
 }
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -53,7 +57,8 @@ impl WorkerConfig {
             outlive: Duration::from_secs(30),
             drain: Duration::from_secs(10),
             poll: Duration::from_secs(1),
-            retention: RetentionConfig { dedup: DAY * 30, idempotency: DAY, tasks: DAY * 7 },
+            retention: RetentionConfig { dedup: DAY * 30, idempotency: DAY, tasks: DAY * 7, artifacts: DAY * 30 },
+            sweep: Duration::from_secs(10 * 60),
         }
     }
 

@@ -19,6 +19,7 @@ mod papers;
 mod plan_protocol;
 mod project_setup;
 mod recovery;
+mod retention;
 mod run_job;
 mod run_quality;
 mod workspace;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use domain::{
     attempt::Attempt,
+    ids::ProjectId,
     project::Project,
     protocol::Protocol,
     step::{DiffStat, Step},
@@ -32,7 +33,7 @@ pub(crate) struct Repository {
 }
 
 impl Worker {
-    async fn git(&self) -> Result<&Git, GitError> {
+    pub(crate) async fn git(&self) -> Result<&Git, GitError> {
         self.git.get_or_try_init(|| Git::find(GitConfig::beneath(&self.config.data_dir))).await
     }
 
@@ -40,7 +41,7 @@ impl Worker {
     pub(crate) async fn repository(&self, project: &Project) -> Result<Repository, GitError> {
         let git = self.git().await?;
         let remote = self.remote_of(project)?;
-        let dir = self.config.data_dir.join("mirrors").join(format!("{}.git", project.id));
+        let dir = self.mirror_dir(project.id);
         let format = if host::fs::exists(&dir) {
             ObjectFormat::Sha1
         } else {
@@ -57,8 +58,20 @@ impl Worker {
         Ok(Remote::Url(GitUrl::parse(&project.git_url)?))
     }
 
+    pub(crate) fn mirrors_dir(&self) -> PathBuf {
+        self.config.data_dir.join("mirrors")
+    }
+
+    pub(crate) fn mirror_dir(&self, project: ProjectId) -> PathBuf {
+        self.mirrors_dir().join(format!("{project}.git"))
+    }
+
+    pub(crate) fn worktrees_dir(&self) -> PathBuf {
+        self.config.data_dir.join("worktrees")
+    }
+
     pub(crate) fn worktree_dir(&self, attempt: &Attempt) -> PathBuf {
-        self.config.data_dir.join("worktrees").join(attempt.id.as_str())
+        self.worktrees_dir().join(attempt.id.as_str())
     }
 
     /// Removes what an attempt worked in. What cannot be removed now is only disk space.

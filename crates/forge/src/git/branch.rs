@@ -13,6 +13,15 @@ pub enum Advance {
     AlreadyThere,
 }
 
+/// A commit that is kept alive for an attempt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kept {
+    pub fence: u64,
+    pub commit: ObjectId,
+    /// In seconds since 1970.
+    pub committed_at: i64,
+}
+
 impl Mirror {
     /// Keeps an attempt's commit alive. Doing it again is fine.
     pub async fn keep_attempt(&self, fence: u64, commit: &ObjectId) -> Result<(), GitError> {
@@ -28,6 +37,21 @@ impl Mirror {
         let _held = self.hold().await;
         self.run_unlocking(|| self.call("update-ref").args(["-d", name.as_str()])).await?.succeeded()?;
         Ok(())
+    }
+
+    /// Every commit that is kept alive for an attempt.
+    pub async fn kept_attempts(&self) -> Result<Vec<Kept>, GitError> {
+        let format = "--format=%(objectname) %(committerdate:unix) %(refname:lstrip=3)";
+        let call = self.call("for-each-ref").args([format, "refs/pilothouse/attempts/"]);
+        let answer = self.git.run(call).await?.succeeded()?;
+        let parse = |line: &str| {
+            let mut fields = line.split(' ');
+            let commit = ObjectId::parse(fields.next()?).ok()?;
+            let committed_at = fields.next()?.parse().ok()?;
+            Some(Kept { fence: fields.next()?.parse().ok()?, commit, committed_at })
+        };
+        let text = String::from_utf8_lossy(&answer.stdout).into_owned();
+        text.lines().map(|line| parse(line).ok_or_else(|| answer.unexpected(line))).collect()
     }
 
     /// Moves a branch of the mirror from `old` (`None`: it must not exist) to `new`.

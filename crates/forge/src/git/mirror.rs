@@ -9,6 +9,7 @@ use host::fs::{Kind, Step};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::{Mutex, MutexGuard};
 
 /// What tools leave behind in a worktree and nobody means to commit, besides what the repository itself ignores.
@@ -24,6 +25,9 @@ node_modules/
 .pilothouse/
 .claude/settings.local.json
 ";
+
+/// When it was last written, the mirror was last tidied.
+const TIDIED: &str = "pilothouse-tidied";
 
 /// A lock file this much older than any call may live belongs to nobody.
 const STALE_AFTER: u32 = 2;
@@ -150,6 +154,20 @@ impl Mirror {
         self.git.run(self.call("repack").args(["-d", "-l", "-q"])).await?.succeeded()?;
         self.git.run(self.call("prune").arg("--expire=2.weeks.ago")).await?.succeeded()?;
         Ok(())
+    }
+
+    /// Tidies, unless somebody did or tried so less than `every` ago.
+    pub async fn tidy_every(&self, every: Duration) -> Result<bool, GitError> {
+        let mark = self.dir.join(TIDIED);
+        // A mirror that was never tidied is as old as what it was made with.
+        let since = if host::fs::exists(&mark) { &mark } else { &self.dir.join("HEAD") };
+        if host::fs::age(since)? < every {
+            return Ok(false);
+        }
+        // Marked first, so that a mirror that cannot be tidied is not tried all the time.
+        host::fs::write_atomic(&mark, b"")?;
+        self.tidy().await?;
+        Ok(true)
     }
 
     /// A call on this mirror.

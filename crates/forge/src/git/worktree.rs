@@ -9,8 +9,13 @@ use super::error::GitError;
 use super::mirror::Mirror;
 use super::nested;
 use super::types::ObjectId;
+use std::collections::HashSet;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Where the indexes of worktrees are, in the mirror.
+const INDEXES: &str = "worktree-indexes";
 
 /// A checked-out commit, and whatever was done to it.
 #[derive(Debug, Clone)]
@@ -54,16 +59,41 @@ impl Mirror {
         Ok(worktree)
     }
 
+    /// Removes what is remembered of worktrees below `parent` that are gone, unless it was written less than `age` ago.
+    pub fn forget_worktrees(&self, parent: &Path, age: Duration) -> Result<usize, GitError> {
+        let indexes = self.dir().join(INDEXES);
+        if !host::fs::exists(&indexes) {
+            return Ok(0);
+        }
+        let mut old = Vec::new();
+        for name in host::fs::list_names(&indexes)? {
+            let index = indexes.join(&name);
+            if host::fs::age(&index).is_ok_and(|lived| lived >= age) {
+                old.push((name, index));
+            }
+        }
+        let worktrees = if host::fs::exists(parent) { host::fs::list_names(parent)? } else { Vec::new() };
+        let parent = if host::fs::exists(parent) { host::fs::canonicalize(parent)? } else { parent.to_owned() };
+        let kept: HashSet<String> = worktrees.iter().map(|name| index_name(&parent.join(name))).collect();
+        old.retain(|(name, _)| !kept.contains(name.trim_end_matches(".lock")));
+        old.iter().try_for_each(|(_, index)| host::fs::remove_file(index))?;
+        Ok(old.len())
+    }
+
     fn place(&self, dir: &Path) -> Result<Worktree, GitError> {
         let not_ours = || GitError::NotAWorktree { path: dir.to_owned() };
         let (parent, name) = (dir.parent().ok_or_else(not_ours)?, dir.file_name().ok_or_else(not_ours)?);
         // Only the last name may have been replaced by somebody else; the way to it is ours.
         let dir = host::fs::canonicalize(parent)?.join(name);
-        let indexes = self.dir().join("worktree-indexes");
+        let indexes = self.dir().join(INDEXES);
         host::fs::create_private_dir(&indexes)?;
-        let index = indexes.join(&host::hash::sha256_hex(dir.as_os_str().as_bytes())[..32]);
+        let index = indexes.join(index_name(&dir));
         Ok(Worktree { mirror: self.clone(), dir, index })
     }
+}
+
+fn index_name(dir: &Path) -> String {
+    host::hash::sha256_hex(dir.as_os_str().as_bytes())[..32].to_owned()
 }
 
 impl Worktree {

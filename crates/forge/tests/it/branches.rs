@@ -1,6 +1,6 @@
 use crate::fixture::*;
 use forge::git::types::{ObjectId, RefName};
-use forge::git::{Advance, GitError};
+use forge::git::{Advance, GitError, Kept};
 
 async fn commit_on(project: &Project, parent: &ObjectId, text: &str) -> ObjectId {
     project.mirror.write_files(parent, &[(path("file"), text.as_bytes().to_vec())], &info(text)).await.unwrap()
@@ -21,11 +21,14 @@ async fn an_attempt_is_kept_and_let_go_as_often_as_one_likes() {
             project.mirror.keep_attempt(17, &commit).await.unwrap();
         }
         let name = RefName::parse("refs/pilothouse/attempts/17").unwrap();
-        assert_eq!(project.mirror.resolve(&name).await.unwrap(), Some(commit));
+        assert_eq!(project.mirror.resolve(&name).await.unwrap().as_ref(), Some(&commit));
+        let kept = Kept { fence: 17, commit, committed_at: NOON };
+        assert_eq!(project.mirror.kept_attempts().await.unwrap(), [kept]);
         for _ in 0..2 {
             project.mirror.drop_attempt(17).await.unwrap();
         }
         assert_eq!(project.mirror.resolve(&name).await.unwrap(), None);
+        assert_eq!(project.mirror.kept_attempts().await.unwrap(), []);
     }
 }
 

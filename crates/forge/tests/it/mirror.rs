@@ -266,6 +266,9 @@ async fn tidying_keeps_what_is_referred_to_and_what_is_new() {
         project.mirror.keep_attempt(1, &kept).await.unwrap();
 
         project.mirror.tidy().await.unwrap();
+        assert!(!project.mirror.tidy_every(Duration::from_secs(3600)).await.unwrap(), "it is a young mirror");
+        assert!(project.mirror.tidy_every(Duration::ZERO).await.unwrap());
+        assert!(!project.mirror.tidy_every(Duration::from_secs(3600)).await.unwrap(), "that was just done");
 
         for commit in [&kept, &loose] {
             assert!(project.mirror.read_file(commit, &path("x"), 100).await.unwrap().is_some());

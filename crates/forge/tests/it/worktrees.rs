@@ -196,3 +196,23 @@ async fn a_long_patch_is_cut_and_its_list_of_changes_is_whole() {
         assert_eq!(diff.changes.len(), 2);
     }
 }
+
+#[tokio::test]
+async fn what_is_remembered_of_worktrees_that_are_gone_is_forgotten() {
+    for project in every_project().await {
+        let worktrees = project.root().join("worktrees");
+        let (here, gone) = (worktrees.join("here"), worktrees.join("gone"));
+        for dir in [&here, &gone] {
+            project.mirror.checkout(&project.base, dir).await.unwrap();
+        }
+        host::fs::remove_dir_all(&gone).unwrap();
+
+        let young = project.mirror.forget_worktrees(&worktrees, std::time::Duration::from_secs(3600)).unwrap();
+        let old = project.mirror.forget_worktrees(&worktrees, std::time::Duration::ZERO).unwrap();
+
+        assert_eq!((young, old), (0, 1));
+        let worktree = project.mirror.worktree(&here).unwrap();
+        assert_eq!(worktree.changes(&project.base).await.unwrap(), []);
+        assert_eq!(project.mirror.forget_worktrees(&worktrees.join("none"), std::time::Duration::ZERO).unwrap(), 1);
+    }
+}

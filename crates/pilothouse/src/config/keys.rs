@@ -39,6 +39,12 @@ pub(crate) const KEYS: &[Key] = &[
         None,
         "directories whose repositories projects may use; on loopback `up` allows the user's own",
     ),
+    key(
+        "retention.artifacts",
+        Kind::Duration,
+        Some("30d"),
+        "how long what finished attempts printed and left is kept on the machine they ran on",
+    ),
     key("retention.dedup", Kind::Duration, Some("30d"), "how long a repeated message is recognised"),
     key("retention.idempotency", Kind::Duration, Some("24h"), "how long an Idempotency-Key replays its answer"),
     key("retention.tasks", Kind::Duration, Some("7d"), "how long finished tasks are kept"),

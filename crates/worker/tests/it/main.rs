@@ -25,6 +25,7 @@ macro_rules! on_both {
 }
 
 mod protocols;
+mod retention;
 mod stopping;
 
 struct TestApp {

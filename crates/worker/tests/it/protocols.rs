@@ -26,7 +26,7 @@ use super::{PATIENCE, TestApp, exe};
 /// The test of the repository, which fails until `answer.txt` says 42.
 const TEST: &str = "#!/bin/sh\ntest \"$(cat answer.txt)\" = 42 && echo fine\n";
 
-fn owner() -> Person {
+pub(crate) fn owner() -> Person {
     Person {
         id: PersonId::from("p-owner"),
         name: "owner".into(),
@@ -45,7 +45,7 @@ pub(crate) fn nothing<T>(_: &T) -> Rendered {
 }
 
 /// A repository of somebody's, with a failing test on `main`.
-struct Repository {
+pub(crate) struct Repository {
     dir: PathBuf,
 }
 
@@ -61,7 +61,7 @@ impl Repository {
         repository
     }
 
-    async fn git(&self, args: &[&str]) -> String {
+    pub(crate) async fn git(&self, args: &[&str]) -> String {
         let program =
             process::find_program("git".as_ref(), Some("/usr/local/bin:/usr/bin:/bin".as_ref()), None).unwrap();
         let command = Command::new(program)
@@ -84,8 +84,8 @@ impl Repository {
 /// One project on one repository, worked on by the scripted engine.
 pub(crate) struct Work<'a> {
     pub(crate) app: &'a TestApp,
-    repository: Repository,
-    project: ProjectId,
+    pub(crate) repository: Repository,
+    pub(crate) project: ProjectId,
 }
 
 impl<'a> Work<'a> {
