@@ -219,7 +219,6 @@ pub enum Table {
     Projects,
     Protocols,
     Steps,
-    Specs,
     Runs,
     Gates,
     Attempts,
@@ -231,11 +230,10 @@ pub enum Table {
 }
 
 impl Table {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 11] = [
         Self::Projects,
         Self::Protocols,
         Self::Steps,
-        Self::Specs,
         Self::Runs,
         Self::Gates,
         Self::Attempts,
@@ -251,7 +249,6 @@ impl Table {
             Self::Projects => "projects",
             Self::Protocols => "protocols",
             Self::Steps => "steps",
-            Self::Specs => "specs",
             Self::Runs => "runs",
             Self::Gates => "gates",
             Self::Attempts => "attempts",

@@ -95,9 +95,7 @@ pub(crate) fn validate(commit: &Commit) -> Result<(), StoreError> {
         // A message is asked for by another subject; everything else with a head of its own changes by itself.
         let may_follow = match row.table {
             Table::Messages => true,
-            Table::Steps | Table::Specs | Table::Gates | Table::Attempts | Table::Identities => {
-                commit.subject.is_some()
-            }
+            Table::Steps | Table::Gates | Table::Attempts | Table::Identities => commit.subject.is_some(),
             Table::Projects | Table::Protocols | Table::Runs | Table::People | Table::Tokens | Table::Catalogs => false,
         };
         if place >= own_rows && !may_follow {

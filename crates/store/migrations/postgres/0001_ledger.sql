@@ -86,19 +86,6 @@ CREATE TABLE steps (
 ) WITH (fillfactor = 70);
 CREATE INDEX steps_by_parent ON steps (parent, ordinal, id) WHERE parent IS NOT NULL;
 
-CREATE TABLE specs (
-    id         word NOT NULL PRIMARY KEY,
-    version    positive NOT NULL,
-    status     word NOT NULL,
-    parent     TEXT COLLATE "C",
-    ordinal    BIGINT NOT NULL,
-    name       TEXT COLLATE "C",
-    body       document NOT NULL,
-    commit_id  TEXT COLLATE "C" NOT NULL,
-    created_at BIGINT NOT NULL,
-    updated_at BIGINT NOT NULL
-);
-
 CREATE TABLE runs (
     id         word NOT NULL PRIMARY KEY,
     version    positive NOT NULL,

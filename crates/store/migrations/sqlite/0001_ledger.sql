@@ -61,19 +61,6 @@ CREATE TABLE steps (
 ) STRICT;
 CREATE INDEX steps_by_parent ON steps (parent, ordinal, id) WHERE parent IS NOT NULL;
 
-CREATE TABLE specs (
-    id         TEXT    NOT NULL PRIMARY KEY CHECK (id <> ''),
-    version    INTEGER NOT NULL CHECK (version > 0),
-    status     TEXT    NOT NULL CHECK (status <> ''),
-    parent     TEXT,
-    ordinal    INTEGER NOT NULL,
-    name       TEXT,
-    body       TEXT    NOT NULL CHECK (json_valid(body)),
-    commit_id  TEXT    NOT NULL,
-    created_at INTEGER NOT NULL,
-    updated_at INTEGER NOT NULL
-) STRICT;
-
 CREATE TABLE runs (
     id         TEXT    NOT NULL PRIMARY KEY CHECK (id <> ''),
     version    INTEGER NOT NULL CHECK (version > 0),

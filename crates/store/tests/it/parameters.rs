@@ -76,7 +76,7 @@ fn a_commit() -> Commit {
         rows: vec![
             a_row(Table::Protocols, "31", "planned", 1),
             a_row(Table::Steps, "32", "needs_qa", 2),
-            a_row(Table::Specs, "spec", "whatever", 3),
+            a_row(Table::Identities, "identity", "whatever", 3),
             a_row(Table::Messages, "message", "unknown", 4),
         ],
         events: vec![
@@ -114,7 +114,7 @@ async fn each_value_of_a_commit_lands_in_its_column(db: &mut Db) {
         [
             "protocols|31|1|planned|parent 1|1001|name 1|{\"body\":1}|commit 1|41|41",
             "steps|32|1|needs_qa|parent 2|1002|name 2|{\"body\":2}|commit 1|41|41",
-            "specs|spec|1|whatever|parent 3|1003|name 3|{\"body\":3}|commit 1|41|41",
+            "identities|identity|1|whatever|parent 3|1003|name 3|{\"body\":3}|commit 1|41|41",
             "messages|message|1|unknown|parent 4|1004|name 4|{\"body\":4}|commit 1|41|41",
             "event|protocol|31|1|0|kind 1|11|41|actor 1|21|22|data 1|\
              {\"commit\":\"commit 1\",\"command\":[\"command\"],\"ids\":[\"ids\"]}",
@@ -147,7 +147,7 @@ async fn each_value_of_a_change_lands_in_its_column(db: &mut Db) {
                 ..a_row(Table::Protocols, "31", "", 1)
             },
             Row { status: "failed".to_owned(), body: "{\"body\":52}".to_owned(), ..a_row(Table::Steps, "32", "", 2) },
-            Row { parent: Some("parent 3".to_owned()), ..a_row(Table::Specs, "spec", "moved", 8) },
+            Row { parent: Some("parent 3".to_owned()), ..a_row(Table::Identities, "identity", "moved", 8) },
         ],
         guards: vec![Guard::Reserve { budget: "budget 3".to_owned(), holder: "holder 3".to_owned(), amount: 10 }],
         entries: vec![
@@ -163,11 +163,11 @@ async fn each_value_of_a_change_lands_in_its_column(db: &mut Db) {
     db.applied(change).await;
 
     assert_eq!(
-        dump(db, &["protocols", "steps", "specs", "hold", "budget", "reservation"]).await,
+        dump(db, &["protocols", "steps", "identities", "hold", "budget", "reservation"]).await,
         [
             "protocols|31|2|blocked|parent 1|1001|name 1|{\"body\":51}|commit 2|41|61",
             "steps|32|2|failed|parent 2|1002|name 2|{\"body\":52}|commit 2|41|61",
-            "specs|spec|2|moved|parent 3|1008|name 8|{\"body\":8}|commit 2|41|61",
+            "identities|identity|2|moved|parent 3|1008|name 8|{\"body\":8}|commit 2|41|61",
             "budget|budget 3|-|0|0",
             "budget|budget 4|404|0|0",
             "budget|budget 5|7|515|0",
