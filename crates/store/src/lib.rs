@@ -65,7 +65,8 @@ macro_rules! both {
     ($self:ident . $function:ident ( $($argument:expr),* )) => {
         match &$self.backend {
             Backend::Sqlite(store) => store.$function($($argument),*).await,
-            Backend::Postgres(store) => store.within(store.$function($($argument),*)).await,
+            // Boxed, so that every caller's future does not hold two of them.
+            Backend::Postgres(store) => store.within(Box::pin(store.$function($($argument),*))).await,
         }
     };
 }

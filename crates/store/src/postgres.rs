@@ -97,7 +97,7 @@ impl PostgresStore {
         };
         let committed = match answer {
             Ok(committed) => committed,
-            Err(Fault::Lost(error)) => self.settle(&commit, error).await?,
+            Err(Fault::Lost(error)) => Box::pin(self.settle(&commit, error)).await?,
             Err(fault) => return Err(fault.into_error()),
         };
         if matches!(committed, Committed::Applied { .. }) {

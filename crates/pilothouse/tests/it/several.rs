@@ -2,10 +2,7 @@
 //!
 //! A machine is a data directory: what lies in another one cannot be seen.
 
-use std::{
-    path::PathBuf,
-    time::{Duration, Instant},
-};
+use std::{path::PathBuf, time::Duration};
 
 use crate::{
     house::{CATALOG, House, block_on},
@@ -177,7 +174,7 @@ fn lose_a_machine(port: &Port, job: &str) -> (String, Node) {
     let second = port.worker("second", "machine-2");
 
     first.kill();
-    let killed_at = Instant::now();
+    let killed_at = host::clock::monotonic();
     port.house.wait_for("another to take it over", |_| second.log().contains("ended without an answer"));
 
     // The lease is three seconds; the supervisor kills its tree before it can end.
