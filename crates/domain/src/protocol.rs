@@ -7,7 +7,9 @@
 
 mod create;
 mod decide;
+mod steering;
 mod event;
+mod apply;
 mod gates;
 mod work;
 

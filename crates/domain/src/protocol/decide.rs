@@ -1,14 +1,13 @@
 //! What people ask of a protocol, and what follows whenever work may go on.
 //!
 //! Deciding works on a copy: every event is applied to it as it is decided, so that what follows sees what went before.
-//! What workers report is in `work`, what gates do in `gates`.
+//! What people hold up or end is in `steering`, what workers report in `work`, what gates do in `gates`.
 
 use super::{Advance, NewStep, PlanState, Protocol, ProtocolCommand, ProtocolError, ProtocolEvent, ProtocolState};
 use crate::{
     aggregate::Aggregate,
     commit::Withdraw,
     decision::{Context, Decision},
-    gate::GateEvent,
     ids::{GateId, StepId},
     person::Person,
     step::{BlockedOn, Candidate, Failure, Integration, Review, Step, StepState, Work},
@@ -81,7 +80,7 @@ impl Protocol {
     }
 
     /// What keeps a protocol from going on: the first step, by index, that is in trouble.
-    fn trouble(&self) -> Option<BlockedOn> {
+    pub(super) fn trouble(&self) -> Option<BlockedOn> {
         self.steps.iter().find_map(|step| match &step.state {
             StepState::Blocked { on, .. } => Some(on.clone()),
             StepState::Failed { failure, .. } => Some(BlockedOn::Failure { failure: failure.clone() }),
@@ -351,82 +350,6 @@ impl Deciding {
             }
         }
         Ok(())
-    }
-
-    fn pause(&mut self, by: &str) -> Decided {
-        if matches!(self.state.state, ProtocolState::Paused { .. }) {
-            return Err(self.state.wrong_state("paused"));
-        }
-        self.emit(ProtocolEvent::Paused { by: by.to_owned() });
-        // What already was accepted still reaches the branch; nothing new starts.
-        self.withdraw(&[TaskKind::PlanProtocol, TaskKind::ExecuteStep, TaskKind::RunQuality]);
-        Ok(())
-    }
-
-    fn resume(&mut self, gate: &GateId) -> Decided {
-        let ProtocolState::Paused { from } = self.state.state.clone() else {
-            return Err(self.state.wrong_state("resumed"));
-        };
-        match *from {
-            ProtocolState::Planning if self.state.plan == PlanState::Ready => {
-                self.resume_to(ProtocolState::Planned);
-                self.begin(gate);
-            }
-            ProtocolState::Planning => {
-                self.resume_to(ProtocolState::Planning);
-                match self.state.plan {
-                    PlanState::Queued => self.effect(TaskKind::PlanProtocol, serde_json::json!({}), None),
-                    // It failed while nobody was looking.
-                    PlanState::None => {
-                        let failure = Failure::new("planning_failed", "planning failed while the protocol was paused");
-                        self.block_on(BlockedOn::Failure { failure });
-                    }
-                    PlanState::Working | PlanState::Integrating { .. } | PlanState::Ready => {}
-                }
-            }
-            from @ (ProtocolState::Running | ProtocolState::Blocked { .. }) => self.resume_work(from, gate),
-            from @ (ProtocolState::Pending | ProtocolState::Planned) => self.resume_to(from),
-            from @ (ProtocolState::Paused { .. }
-            | ProtocolState::Failed { .. }
-            | ProtocolState::Cancelled { .. }
-            | ProtocolState::Completed { .. }) => self.resume_to(from),
-        }
-        Ok(())
-    }
-
-    fn resume_to(&mut self, to: ProtocolState) {
-        self.emit(ProtocolEvent::Resumed { to: Box::new(to) });
-    }
-
-    /// Much may have ended while the protocol was paused: what holds now is read from its steps.
-    fn resume_work(&mut self, from: ProtocolState, gate: &GateId) {
-        if let Some(on) = self.state.trouble() {
-            return self.resume_to(ProtocolState::Blocked { on });
-        }
-        if self.state.counts.total == 0 {
-            return self.resume_to(from);
-        }
-        self.resume_to(ProtocolState::Running);
-        let waiting = self
-            .state
-            .steps
-            .iter()
-            .find(|step| matches!(step.state, StepState::NeedsQa { review: Review::Waiting, .. }));
-        match waiting.map(|step| step.id) {
-            Some(step) => self.enqueue_qa(step),
-            None => self.go_on(gate),
-        }
-    }
-
-    fn cancel(&mut self, by: &str) {
-        let open: Vec<_> = self.state.gates.iter().filter(|gate| gate.is_open()).cloned().collect();
-        for gate in open {
-            let change = GateEvent::Withdrawn { gate: gate.id, at: self.now };
-            self.emit(ProtocolEvent::GateChanged { step: gate.step.map(StepId), change });
-        }
-        // Before the attempts end in the ledger: what has begun is told to stop.
-        self.withdraw(&[]);
-        self.emit(ProtocolEvent::Cancelled { by: by.to_owned(), at: self.now });
     }
 
     /// A plan is on its branch: protocols that advance by themselves begin.
