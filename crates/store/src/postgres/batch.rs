@@ -28,7 +28,7 @@ use crate::{
 };
 
 /// Connections that carry out commits.
-pub(super) const FLUSHERS: usize = 3;
+pub(super) const FLUSHERS: usize = 4;
 /// Commits in one statement.
 const BATCH: usize = 256;
 /// A batch is small beside this many times its commits.
