@@ -16,7 +16,7 @@ use serde_json::Value;
 use crate::{
     house::House,
     node::{Ledger, Node},
-    protocols::git,
+    protocols::{git, lay_repository},
 };
 
 const LEASE: &str = "3s";
@@ -50,14 +50,7 @@ impl Place {
     fn new() -> Self {
         let ledger = Ledger::new();
         let house = House::new();
-        let repository = house.path().join("repository");
-        std::fs::create_dir(&repository).unwrap();
-        std::fs::write(repository.join("answer.txt"), "41\n").unwrap();
-        std::fs::write(house.path().join("scenario.json"), SCENARIO).unwrap();
-        std::fs::write(house.path().join("spec.json"), SPEC).unwrap();
-        git(&house, &["init", "--quiet", "--initial-branch=main"]);
-        git(&house, &["add", "--all"]);
-        git(&house, &["commit", "--quiet", "-m", "Begin"]);
+        lay_repository(&house, SCENARIO, SPEC);
         Self { house, ledger, n_later: Cell::new(2) }
     }
 

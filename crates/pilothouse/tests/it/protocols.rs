@@ -27,17 +27,22 @@ pub(crate) fn git(house: &House, args: &[&str]) -> String {
     String::from_utf8(ran.stdout).unwrap()
 }
 
-/// A server and a repository with an answer that is wrong.
-fn with_repository() -> House {
-    let house = House::open();
+/// A repository with an answer that is wrong, beside the scenario and the spec that put it right.
+pub(crate) fn lay_repository(house: &House, scenario: &str, spec: &str) {
     let repository = house.path().join("repository");
     std::fs::create_dir(&repository).unwrap();
     std::fs::write(repository.join("answer.txt"), "41\n").unwrap();
-    std::fs::write(house.path().join("scenario.json"), SCENARIO).unwrap();
-    std::fs::write(house.path().join("spec.json"), SPEC).unwrap();
-    git(&house, &["init", "--quiet", "--initial-branch=main"]);
-    git(&house, &["add", "--all"]);
-    git(&house, &["commit", "--quiet", "-m", "Begin"]);
+    std::fs::write(house.path().join("scenario.json"), scenario).unwrap();
+    std::fs::write(house.path().join("spec.json"), spec).unwrap();
+    git(house, &["init", "--quiet", "--initial-branch=main"]);
+    git(house, &["add", "--all"]);
+    git(house, &["commit", "--quiet", "-m", "Begin"]);
+}
+
+/// A server and a repository with an answer that is wrong.
+fn with_repository() -> House {
+    let house = House::open();
+    lay_repository(&house, SCENARIO, SPEC);
     house
 }
 

@@ -256,7 +256,8 @@ CREATE TABLE tasks (
     CHECK (CASE WHEN state = 'leased'
                 THEN fence IS NOT NULL AND incarnation IS NOT NULL AND lease_until IS NOT NULL AND finished_at IS NULL
                 ELSE fence IS NULL AND incarnation IS NULL AND lease_until IS NULL
-                     AND NOT (stop AND finished_at IS NOT NULL) AND (state IN ('done', 'dead', 'withdrawn')) = (finished_at IS NOT NULL)
+                     AND NOT (stop AND finished_at IS NOT NULL)
+                     AND (state IN ('done', 'dead', 'withdrawn')) = (finished_at IS NOT NULL)
                      AND (state <> 'dead' OR error IS NOT NULL) END)
 ) WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000,
         autovacuum_analyze_scale_factor = 0, autovacuum_analyze_threshold = 20000);

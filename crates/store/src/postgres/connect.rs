@@ -1,7 +1,8 @@
 //! Connections: how they are made, what every session is set to, and whether the server may be used at all.
 //!
 //! A session never waits for ever: statements, locks and idle transactions time out, a peer that went away is noticed by
-//! TCP, and one that only is silent by [`Patience`]. Settings travel with the start-up message, so no connection is ever used without them.
+//! TCP, and one that only is silent by [`Patience`]. Settings travel with the start-up message, so no connection is ever
+//! used without them.
 
 use std::{
     ops::{Deref, DerefMut},
