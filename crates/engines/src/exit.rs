@@ -83,6 +83,8 @@ pub enum LaunchFailureKind {
     ProgramNotFound,
     ProgramRefused,
     DirectoryNotFound,
+    /// The sandbox or the limits that were asked for cannot be had here; nothing ran in less.
+    SandboxUnavailable,
     Other,
 }
 

@@ -7,6 +7,7 @@
 pub mod engine;
 pub mod exit;
 mod protocol;
+pub mod sandbox;
 pub mod scripted;
 pub mod shell;
 pub mod spec;
@@ -17,4 +18,5 @@ pub mod supervisor;
 pub use engine::{Engine, EngineError, EngineEvent, EngineRequest};
 pub use exit::{Exit, Outcome};
 pub use host::contain::Containment;
+pub use sandbox::{Network, Profile, Sandbox};
 pub use supervisor::{Adopted, Launch, Supervised};

@@ -1,5 +1,6 @@
 //! What a supervisor is told: a document in the attempt's directory, private, read once and removed.
 
+use crate::sandbox::Sandbox;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -29,6 +30,8 @@ pub struct Spec {
     /// Whether stdout and stderr go into one file, in the order they were written.
     pub merge_stderr: bool,
     pub isolation: Isolation,
+    /// `None` keeps the tree together but not away from anything.
+    pub sandbox: Option<Sandbox>,
 }
 
 /// How far the tree is kept apart from the machine.
@@ -55,11 +58,23 @@ pub struct Limits {
     pub spool_bytes: u64,
     /// How long it has between SIGTERM and SIGKILL.
     pub kill_grace_ms: u64,
+    /// How much memory all of it together may hold.
+    pub memory_bytes: Option<u64>,
+    /// How many processes and threads it may have at once.
+    pub processes: Option<u32>,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { wall_ms: None, idle_ms: None, output_bytes: 1 << 30, spool_bytes: 16 << 20, kill_grace_ms: 5_000 }
+        Self {
+            wall_ms: None,
+            idle_ms: None,
+            output_bytes: 1 << 30,
+            spool_bytes: 16 << 20,
+            kill_grace_ms: 5_000,
+            memory_bytes: None,
+            processes: None,
+        }
     }
 }
 
@@ -86,6 +101,16 @@ impl Limits {
 
     pub fn kill_grace(mut self, grace: Duration) -> Self {
         self.kill_grace_ms = millis(grace);
+        self
+    }
+
+    pub fn memory(mut self, bytes: u64) -> Self {
+        self.memory_bytes = Some(bytes);
+        self
+    }
+
+    pub fn processes(mut self, count: u32) -> Self {
+        self.processes = Some(count);
         self
     }
 }

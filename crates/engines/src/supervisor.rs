@@ -6,6 +6,7 @@ mod connection;
 
 use crate::exit::{self, Exit, LaunchFailure, ResultError};
 use crate::protocol::{Request, SOCKET, Started};
+use crate::sandbox::Sandbox;
 use crate::spec::{self, Isolation, Limits, Spec, millis};
 use connection::{Connection, ConnectionError};
 use host::contain::Containment;
@@ -42,6 +43,8 @@ pub struct Launch {
     pub after_disconnect: Option<Duration>,
     pub merge_stderr: bool,
     pub isolation: Isolation,
+    /// How far the tree is kept from the machine; `None` keeps it from nothing.
+    pub sandbox: Option<Sandbox>,
 }
 
 impl Launch {
@@ -58,6 +61,7 @@ impl Launch {
             after_disconnect: None,
             merge_stderr: true,
             isolation: Isolation::default(),
+            sandbox: None,
         }
     }
 }
@@ -152,6 +156,7 @@ pub async fn start(exe: &Path, launch: Launch) -> Result<Supervised, LaunchError
         after_disconnect_ms: launch.after_disconnect.map(millis),
         merge_stderr: launch.merge_stderr,
         isolation: launch.isolation,
+        sandbox: launch.sandbox,
     };
     let text = serde_json::to_vec(&spec).map_err(LaunchError::Spec)?;
     let path = dir.join(spec::FILE);

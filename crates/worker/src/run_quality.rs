@@ -272,7 +272,10 @@ fn verdict_of(exit: &Exit) -> Result<(QaVerdict, Option<i32>, String), Checked> 
 fn launch_failed(failure: &engines::exit::LaunchFailure) -> String {
     match failure.kind {
         LaunchFailureKind::ProgramNotFound => format!("the command is missing: {failure}"),
-        LaunchFailureKind::ProgramRefused | LaunchFailureKind::DirectoryNotFound | LaunchFailureKind::Other => {
+        LaunchFailureKind::ProgramRefused
+        | LaunchFailureKind::DirectoryNotFound
+        | LaunchFailureKind::SandboxUnavailable
+        | LaunchFailureKind::Other => {
             format!("the command could not be started: {failure}")
         }
     }

@@ -35,6 +35,12 @@ impl Tree {
         stdout: OwnedFd,
         stderr: OwnedFd,
     ) -> Result<Self, LaunchFailure> {
+        if spec.sandbox.is_some() || spec.limits.memory_bytes.is_some() || spec.limits.processes.is_some() {
+            return Err(LaunchFailure {
+                kind: LaunchFailureKind::SandboxUnavailable,
+                message: "this supervisor has no sandbox".to_owned(),
+            });
+        }
         let program = locate(spec)?;
         let argv: Vec<OsString> = spec.argv.iter().map(OsString::from).collect();
         let env: Vec<(OsString, OsString)> = spec.env.iter().map(|(n, v)| (n.into(), v.into())).collect();
