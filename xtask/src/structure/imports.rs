@@ -57,9 +57,9 @@ const OWNED: &[Owned] = &[
     },
     Owned {
         names: &["axum", "tower-http", "utoipa-axum"],
-        owners: &["server"],
+        owners: &["server", "testkit"],
         free_in_tests: true,
-        why: "only `server` serves HTTP",
+        why: "only `server` serves HTTP, and the model server of the tests",
     },
     Owned {
         names: &["utoipa", "schemars"],
