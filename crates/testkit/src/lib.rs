@@ -1,5 +1,5 @@
 //! What tests and measurements share: databases of their own, a proxy that cuts connections to them, the benchmark of the
-//! store, the kill harness, the scripted model server.
+//! store, the kill harness, the scripted model server and the real agents that talk to it.
 
 pub mod random;
 pub mod database;
@@ -7,3 +7,4 @@ pub mod cutting_proxy;
 pub mod bench;
 pub mod kill;
 pub mod models;
+pub mod agents;

