@@ -2,6 +2,7 @@
 //!
 //! The file lies where the tree could write too, so it carries a seal that only the holders of the nonce can make.
 
+use crate::sandbox::{Means, Profile};
 use crate::spec::Stream;
 use host::contain::Containment;
 use host::fs::FsError;
@@ -23,13 +24,39 @@ pub struct Exit {
     /// How the program itself ended, where that could be learnt.
     pub status: Option<Status>,
     pub containment: Containment,
+    /// The sandbox it ran in; `None` is none.
+    #[serde(default)]
+    pub sandbox: Option<Confined>,
+    /// What kept its shared limits, where it had any.
+    #[serde(default)]
+    pub limited: Option<Limited>,
     pub started_at: i64,
     pub ended_at: i64,
     /// Whether it took SIGKILL.
     pub killed: bool,
     /// Whether nothing of the tree was left at the end.
     pub all_gone: bool,
+    /// Whether something of it was killed because its memory was used up.
+    #[serde(default)]
+    pub out_of_memory: bool,
     pub outputs: Vec<OutputEnd>,
+}
+
+/// The sandbox that a tree ran in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Confined {
+    pub profile: Profile,
+    pub means: Means,
+}
+
+/// What keeps the limits that a tree shares, strongest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Limited {
+    CgroupV2,
+    CgroupV1,
+    /// Each process has the limit for itself; only their number is counted together.
+    Rlimits,
 }
 
 /// Why a tree ended. What the program answered counts only when nobody ended it.
@@ -156,10 +183,13 @@ mod tests {
             outcome: Outcome::Stopped { reason: "canceled by bob".into() },
             status: Some(Status::Signaled(15)),
             containment: Containment::PidNamespace,
+            sandbox: Some(Confined { profile: Profile::Workspace, means: Means::Bubblewrap }),
+            limited: Some(Limited::CgroupV1),
             started_at: 1,
             ended_at: 2,
             killed: false,
             all_gone: true,
+            out_of_memory: false,
             outputs: vec![OutputEnd {
                 stream: Stream::Output,
                 bytes: 10,

@@ -47,7 +47,38 @@ pub struct Sandbox {
     pub writable: Vec<PathBuf>,
     /// What it must not see under any profile: the data directory, above all.
     pub hidden: Vec<PathBuf>,
+    /// Names at the top of the worktree that it neither sees nor makes.
+    pub masked: Vec<String>,
+    /// Where bubblewrap is; `None` does without, by Landlock and namespaces of our own.
+    pub bubblewrap: Option<PathBuf>,
 }
+
+/// By what a sandbox was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Means {
+    Bubblewrap,
+    Landlock,
+}
+
+/// Settings from which agents take commands, tools or addresses, and what git would believe.
+pub const SETTINGS: [&str; 12] = [
+    ".git",
+    ".claude",
+    ".codex",
+    ".gemini",
+    ".opencode",
+    ".cursor",
+    ".agents",
+    ".mcp.json",
+    "opencode.json",
+    "opencode.jsonc",
+    ".aider.conf.yml",
+    ".cursorrules",
+];
+
+/// Texts that agents take for instructions.
+pub const INSTRUCTIONS: [&str; 5] = ["AGENTS.md", "AGENTS.override.md", "CLAUDE.md", "CLAUDE.local.md", "GEMINI.md"];
 
 impl Sandbox {
     /// A sandbox without network, without anything besides the worktree and `home`.
@@ -59,6 +90,30 @@ impl Sandbox {
             readable: Vec::new(),
             writable: Vec::new(),
             hidden: Vec::new(),
+            masked: SETTINGS.iter().chain(&INSTRUCTIONS).map(|name| (*name).to_owned()).collect(),
+            bubblewrap: None,
+        }
+    }
+
+    /// The same for a check: no agent reads what it could be told there, so only git's directory is kept from it.
+    pub fn for_check(mut self) -> Self {
+        self.masked = vec![".git".to_owned()];
+        self
+    }
+}
+
+/// Removes the empty directories on which masks lay. Git keeps no empty directory, so none of them was anybody's.
+pub fn remove_masks(worktree: &std::path::Path) {
+    for name in SETTINGS.iter().chain(&INSTRUCTIONS) {
+        host::fs::remove_empty_dir(&worktree.join(name));
+    }
+}
+
+impl Means {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Bubblewrap => "bubblewrap",
+            Self::Landlock => "landlock",
         }
     }
 }
@@ -82,5 +137,46 @@ impl Profile {
 impl fmt::Display for Profile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
+    }
+}
+
+/// A bubblewrap that can be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bubblewrap {
+    pub program: PathBuf,
+    pub version: String,
+}
+
+/// Why there is no bubblewrap.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BubblewrapError {
+    #[error("bubblewrap is not installed (looked for bwrap in {path})", path = host::process::DEFAULT_PATH)]
+    Missing,
+    #[error("{program} does not tell its version")]
+    Silent { program: PathBuf },
+    #[error("{program} is version {version}, and {OLDEST_MAJOR}.{OLDEST_MINOR} is needed")]
+    Old { program: PathBuf, version: String },
+}
+
+const OLDEST_MAJOR: u32 = 0;
+/// The first with `--ro-bind-try` and `--unshare-cgroup-try` as they are used here.
+const OLDEST_MINOR: u32 = 4;
+
+/// Looks for bubblewrap where the system keeps programs; never in a directory that somebody else may fill.
+pub async fn find_bubblewrap() -> Result<Bubblewrap, BubblewrapError> {
+    let program = host::process::find_program("bwrap".as_ref(), None, None).ok_or(BubblewrapError::Missing)?;
+    let command = host::process::Command::new(&program).arg("--version").timeout(std::time::Duration::from_secs(10));
+    let said = match host::process::run(command).await {
+        Ok(output) if output.status.success() => host::text::one_line(output.stdout, 100),
+        Ok(_) | Err(_) => return Err(BubblewrapError::Silent { program }),
+    };
+    let version = said.split_whitespace().next_back().unwrap_or_default().to_owned();
+    let mut numbers = version.split('.').map(|number| number.parse::<u32>().ok());
+    match (numbers.next().flatten(), numbers.next().flatten()) {
+        (Some(major), Some(minor)) if (major, minor) >= (OLDEST_MAJOR, OLDEST_MINOR) => {
+            Ok(Bubblewrap { program, version })
+        }
+        (Some(_), Some(_)) => Err(BubblewrapError::Old { program, version }),
+        _ => Err(BubblewrapError::Silent { program }),
     }
 }

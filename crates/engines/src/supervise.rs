@@ -4,16 +4,22 @@
 //! spools its output, keeps its limits and its deadline, and leaves a sealed result when nothing of the tree is alive.
 //! It needs no worker for any of that: a worker only moves the deadline, asks and stops. Start with `Supervisor::run`.
 
+mod bubblewrap;
 mod clients;
+mod confine;
+mod forward;
 mod init;
+mod layout;
+mod native;
 mod spooler;
 mod tree;
 
 use crate::exit::{self, Exit, LaunchFailure, LaunchFailureKind, Outcome, TimeLimit};
 use crate::protocol::{self, Report, Request, Started};
-use crate::spec::{Isolation, Spec, Stream};
+use crate::spec::{Spec, Stream};
 use clients::Clients;
-use host::contain::{self, Signals};
+use confine::Confinement;
+use host::contain::{self, Containment, Signals};
 use spooler::Spooler;
 use std::ffi::OsString;
 use std::io::Write;
@@ -33,7 +39,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(1);
 pub fn main(args: impl IntoIterator<Item = OsString>) -> i32 {
     let mut args = args.into_iter();
     match (args.next(), args.next()) {
-        (Some(flag), program) if flag == init::FLAG => init::main(program.into_iter().chain(args).collect()),
+        (Some(flag), None) if flag == init::FLAG => init::main(),
+        (Some(flag), None) if flag == forward::FLAG => forward::main(),
         (Some(spec), None) => match supervise(Path::new(&spec)) {
             Ok(()) => 0,
             Err(error) => {
@@ -87,23 +94,30 @@ fn supervise(path: &Path) -> Result<(), SuperviseError> {
     let started_at = host::clock::now_micros();
     let clients = Clients::listen(&spec.nonce).map_err(system("listen on the control socket"))?;
     contain::give_up_new_privileges().map_err(system("give up new privileges"))?;
-    let strongest = spec.isolation == Isolation::Strongest;
-    let containment = contain::contain_next_child(strongest).map_err(system("contain the tree"))?;
     let mut spoolers = spoolers(&spec).map_err(system("open the output files"))?;
     let oom = contain::OomPreference::prefer_children();
+    let around = Confinement::prepare(&spec);
     contain::hide_memory().map_err(system("hide the memory"))?;
-    let tree = start(&spec, containment, &mut spoolers);
+    let started = around.and_then(|around| {
+        let around_it = Around::of(&around, &spec);
+        start(&spec, around, &mut spoolers).map(|tree| (tree, around_it))
+    });
     oom.restore();
-    let (exit, clients) = match tree {
-        Ok(tree) => {
-            say(&Started::Ready { containment, started_at });
-            Supervisor::new(&spec, tree, containment, started_at, signals, clients, spoolers).run()
+    let (exit, clients) = match started {
+        Ok((tree, around)) => {
+            say(&Started::Ready { containment: around.containment, started_at });
+            Supervisor::new(&spec, tree, around, started_at, signals, clients, spoolers).run()
         }
         Err(failure) => {
+            remove_masks(&spec);
             let exit = Exit {
                 outcome: Outcome::LaunchFailed(failure.clone()),
                 status: None,
-                containment,
+                // Nothing ran, so nothing had to be contained.
+                containment: Containment::PidNamespace,
+                sandbox: None,
+                limited: None,
+                out_of_memory: false,
                 started_at,
                 ended_at: host::clock::now_micros(),
                 killed: false,
@@ -119,6 +133,27 @@ fn supervise(path: &Path) -> Result<(), SuperviseError> {
     // Whoever waits on a connection reads the result as soon as it closes.
     drop(clients);
     clean_up()
+}
+
+/// What is around the tree, as the result will say.
+#[derive(Clone, Copy)]
+struct Around {
+    containment: Containment,
+    sandbox: Option<exit::Confined>,
+    limited: Option<exit::Limited>,
+}
+
+impl Around {
+    fn of(confinement: &Confinement, spec: &Spec) -> Self {
+        let (sandbox, limited) = confinement.describe(spec);
+        Self { containment: confinement.containment, sandbox, limited }
+    }
+}
+
+fn remove_masks(spec: &Spec) {
+    if spec.sandbox.is_some() {
+        crate::sandbox::remove_masks(&spec.cwd);
+    }
 }
 
 fn clean_up() -> Result<(), SuperviseError> {
@@ -147,7 +182,7 @@ fn spoolers(spec: &Spec) -> std::io::Result<Vec<Spooler>> {
     streams.iter().map(|&stream| Spooler::open(stream, spec.limits.spool_bytes)).collect()
 }
 
-fn start(spec: &Spec, containment: contain::Containment, spoolers: &mut [Spooler]) -> Result<Tree, LaunchFailure> {
+fn start(spec: &Spec, around: Confinement, spoolers: &mut [Spooler]) -> Result<Tree, LaunchFailure> {
     let other = |error: std::io::Error| LaunchFailure {
         kind: LaunchFailureKind::Other,
         message: format!("cannot make pipes: {error}"),
@@ -157,7 +192,7 @@ fn start(spec: &Spec, containment: contain::Containment, spoolers: &mut [Spooler
         Some(spooler) => spooler.connect(),
         None => stdout.try_clone(),
     };
-    Tree::start(spec, containment, stdout, stderr.map_err(other)?)
+    Tree::start(spec, around, &stdout, &stderr.map_err(other)?)
 }
 
 /// Tells the starter how it went, once, and lets go of its pipe.
@@ -178,7 +213,7 @@ struct Ending {
 struct Supervisor<'spec> {
     spec: &'spec Spec,
     tree: Tree,
-    containment: contain::Containment,
+    around: Around,
     signals: Signals,
     clients: Clients,
     spoolers: Vec<Spooler>,
@@ -196,7 +231,7 @@ impl<'spec> Supervisor<'spec> {
     fn new(
         spec: &'spec Spec,
         tree: Tree,
-        containment: contain::Containment,
+        around: Around,
         started_at: i64,
         signals: Signals,
         clients: Clients,
@@ -206,7 +241,7 @@ impl<'spec> Supervisor<'spec> {
         Self {
             spec,
             tree,
-            containment,
+            around,
             signals,
             clients,
             spoolers,
@@ -304,7 +339,7 @@ impl<'spec> Supervisor<'spec> {
 
     fn report(&self) -> Report {
         Report {
-            containment: self.containment,
+            containment: self.around.containment,
             supervisor_pid: host::process::id(),
             started_at: self.started_at,
             deadline_boot_ms: self.deadline.map(crate::spec::millis),
@@ -357,6 +392,7 @@ impl<'spec> Supervisor<'spec> {
         for spooler in &mut self.spoolers {
             spooler.drain();
         }
+        remove_masks(self.spec);
         let outcome = match (self.ending, ended.status) {
             (Some(ending), _) => ending.outcome,
             (None, Some(host::process::Status::Exited(code))) => Outcome::Exited { code },
@@ -367,7 +403,10 @@ impl<'spec> Supervisor<'spec> {
         let exit = Exit {
             outcome,
             status: ended.status,
-            containment: self.containment,
+            containment: self.around.containment,
+            sandbox: self.around.sandbox,
+            limited: self.around.limited,
+            out_of_memory: ended.out_of_memory,
             started_at: self.started_at,
             ended_at: host::clock::now_micros(),
             killed: self.killed,

@@ -7,6 +7,12 @@
     reason = "namespaces, signal handlers and the moment between fork and exec have no safe interface"
 )]
 
+pub mod cgroup;
+pub mod channel;
+mod cover;
+mod signals;
+mod walls;
+
 use rustix::process::WaitOptions;
 use std::ffi::OsString;
 use std::fs::File;
@@ -15,18 +21,25 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::Stdio;
-use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
 
 use crate::process::Status;
+pub use cover::{Cover, cover};
 pub use rustix::process::{Pid, Signal};
+pub use signals::{Caught, Signals, ignore_termination, pass_on_termination};
+pub use walls::{Walls, give_up_capabilities, have_walls, put_up_walls};
 
 /// How surely a tree can be ended, strongest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Containment {
     /// The kernel ends the whole namespace with its first process, whatever the tree did to escape.
+    #[serde(rename = "namespace", alias = "pid_namespace")]
     PidNamespace,
+    /// Whatever the tree started is in its control group, and killed with it.
+    CgroupV2,
+    /// The same, killed one by one.
+    CgroupV1,
     /// Every orphan of the tree comes back to the supervisor, which finds and ends it.
     Subreaper,
     /// Only what stayed in its process group is found.
@@ -36,7 +49,9 @@ pub enum Containment {
 impl Containment {
     pub fn as_str(self) -> &'static str {
         match self {
-            Self::PidNamespace => "pid_namespace",
+            Self::PidNamespace => "namespace",
+            Self::CgroupV2 => "cgroup_v2",
+            Self::CgroupV1 => "cgroup_v1",
             Self::Subreaper => "subreaper",
             Self::ProcessGroup => "process_group",
         }
@@ -88,34 +103,50 @@ pub fn hide_memory() -> io::Result<()> {
     Ok(())
 }
 
-/// Arranges the strongest containment there is for the next child. `strongest` false leaves namespaces alone.
-pub fn contain_next_child(strongest: bool) -> io::Result<Containment> {
+/// Which namespaces the next child is to be the first process of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Namespaces {
+    /// None: something else makes them, or they are not wanted.
+    None,
+    /// Its own processes.
+    Processes,
+    /// Its own processes and shared memory, and, where `network` says so, a network with nobody else in it.
+    Apart { network: bool },
+}
+
+/// Arranges the strongest containment there is for the next child, within the namespaces that are wanted.
+pub fn contain_next_child(namespaces: Namespaces) -> io::Result<Containment> {
     #[cfg(target_os = "linux")]
     {
         rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
-        if strongest && enter_namespaces()? {
+        if namespaces != Namespaces::None && enter_namespaces(namespaces)? {
             return Ok(Containment::PidNamespace);
         }
         Ok(Containment::Subreaper)
     }
     #[cfg(not(target_os = "linux"))]
     {
-        let _ = strongest;
+        let _ = namespaces;
         Ok(Containment::ProcessGroup)
     }
 }
 
-/// Makes the next child the first process of a namespace; `false` where this process may not.
+/// Makes the next child the first process of namespaces; `false` where this process may not.
 #[cfg(target_os = "linux")]
-fn enter_namespaces() -> io::Result<bool> {
+fn enter_namespaces(namespaces: Namespaces) -> io::Result<bool> {
     use rustix::thread::{UnshareFlags, unshare_unsafe};
     let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    let mut flags = UnshareFlags::NEWPID;
+    if let Namespaces::Apart { network } = namespaces {
+        flags |= UnshareFlags::NEWIPC;
+        flags.set(UnshareFlags::NEWNET, network);
+    }
     // SAFETY: no descriptor table is unshared, and there is one thread only.
-    if unsafe { unshare_unsafe(UnshareFlags::NEWPID) }.is_ok() {
+    if unsafe { unshare_unsafe(flags) }.is_ok() {
         return Ok(true);
     }
-    // SAFETY: as above. The call takes both namespaces or none, so a refusal leaves us as we were.
-    if unsafe { unshare_unsafe(UnshareFlags::NEWUSER | UnshareFlags::NEWPID) }.is_err() {
+    // SAFETY: as above. The call takes all namespaces or none, so a refusal leaves us as we were.
+    if unsafe { unshare_unsafe(UnshareFlags::NEWUSER | flags) }.is_err() {
         return Ok(false);
     }
     // The child keeps its own uid and gid; everybody else's are shown as nobody's.
@@ -172,6 +203,49 @@ pub struct Spawn {
     pub dies_with_parent: bool,
     /// Whether it sees a `/proc` of its own namespace.
     pub first_of_namespace: bool,
+    /// Whether it keeps the rights over its namespaces until it gives them up.
+    pub keeps_rights: bool,
+    pub ceilings: Ceilings,
+}
+
+/// What each process may use up by itself, where nothing limits the tree as a whole.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Ceilings {
+    pub data_bytes: Option<u64>,
+    /// Of all processes of the same user in the same namespace.
+    pub processes: Option<u64>,
+}
+
+impl Ceilings {
+    fn put_up(self) -> io::Result<()> {
+        use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+        for (resource, limit) in [(Resource::Data, self.data_bytes), (Resource::Nproc, self.processes)] {
+            let Some(limit) = limit else { continue };
+            // A limit that was lower before stays as it is.
+            let limit = getrlimit(resource).maximum.map_or(limit, |before| before.min(limit));
+            setrlimit(resource, Rlimit { current: Some(limit), maximum: Some(limit) })?;
+        }
+        Ok(())
+    }
+}
+
+impl Spawn {
+    /// A child with this process's environment and directory, no stdin, and nothing special about it.
+    pub fn new(program: PathBuf, argv: Vec<OsString>) -> Self {
+        Self {
+            program,
+            argv,
+            env: None,
+            cwd: None,
+            stdin: None,
+            stdout: None,
+            stderr: None,
+            dies_with_parent: false,
+            first_of_namespace: false,
+            keeps_rights: false,
+            ceilings: Ceilings::default(),
+        }
+    }
 }
 
 /// Starts a child in a session of its own.
@@ -191,7 +265,8 @@ pub fn spawn(spawn: Spawn) -> io::Result<Pid> {
     command.stdin(spawn.stdin.map_or_else(Stdio::null, Stdio::from));
     command.stdout(spawn.stdout.map_or_else(Stdio::inherit, Stdio::from));
     command.stderr(spawn.stderr.map_or_else(Stdio::inherit, Stdio::from));
-    let (dies, first) = (spawn.dies_with_parent, spawn.first_of_namespace);
+    let (dies, first, keeps, ceilings) =
+        (spawn.dies_with_parent, spawn.first_of_namespace, spawn.keeps_rights, spawn.ceilings);
     // SAFETY: the closure only makes system calls on constants and memory of its own; it allocates nothing and takes no
     // lock, so it may run between fork and exec.
     unsafe {
@@ -203,11 +278,30 @@ pub fn spawn(spawn: Spawn) -> io::Result<Pid> {
             if first {
                 cover_proc();
             }
-            Ok(())
+            if keeps {
+                keep_rights()?;
+            }
+            ceilings.put_up()
         });
     }
     let child = command.spawn()?;
     pid(child.id())
+}
+
+/// Carries what a process may do in its namespaces over to the program it runs next.
+fn keep_rights() -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::thread::{CapabilitySet, capabilities, configure_capability_in_ambient_set, set_capabilities};
+        let mut sets = capabilities(None)?;
+        let kept = CapabilitySet::SYS_ADMIN | CapabilitySet::NET_ADMIN | CapabilitySet::SETPCAP;
+        sets.inheritable |= kept;
+        set_capabilities(None, sets)?;
+        for capability in [CapabilitySet::SYS_ADMIN, CapabilitySet::NET_ADMIN, CapabilitySet::SETPCAP] {
+            configure_capability_in_ambient_set(capability, true)?;
+        }
+    }
+    Ok(())
 }
 
 fn die_with_parent() -> io::Result<()> {
@@ -307,6 +401,15 @@ pub fn descendants() -> Vec<Pid> {
     found.into_iter().skip(1).filter_map(Pid::from_raw).collect()
 }
 
+/// How many processes and threads this process's user has.
+pub fn processes_of_user() -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    let uid = rustix::process::geteuid().as_raw();
+    let Ok(entries) = std::fs::read_dir("/proc") else { return 0 };
+    let own = entries.flatten().filter(|entry| entry.metadata().is_ok_and(|metadata| metadata.uid() == uid));
+    own.filter_map(|entry| std::fs::read_dir(entry.path().join("task")).ok()).map(|tasks| tasks.count() as u64).sum()
+}
+
 /// Kills everything below this process until nothing is left, for at most `patience`. `group` is a process group to
 /// kill as well, where descendants cannot be listed. `false` when something was still alive at the end.
 pub fn kill_descendants(group: Option<Pid>, patience: Duration) -> bool {
@@ -331,90 +434,9 @@ pub fn kill_descendants(group: Option<Pid>, patience: Duration) -> bool {
     }
 }
 
-/// What signals have asked for since they were last looked at.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Caught {
-    pub terminate: bool,
-    pub child: bool,
-}
-
-/// Turns SIGTERM, SIGINT, SIGHUP and SIGCHLD into a readable descriptor.
-#[derive(Debug)]
-pub struct Signals {
-    reader: OwnedFd,
-}
-
-static SIGNAL_PIPE: AtomicI32 = AtomicI32::new(-1);
-
-impl Signals {
-    pub fn install() -> io::Result<Self> {
-        use rustix::io::{FdFlags, fcntl_setfd};
-        use std::os::fd::IntoRawFd;
-        let (reader, writer) = rustix::pipe::pipe()?;
-        for end in [&reader, &writer] {
-            fcntl_setfd(end, FdFlags::CLOEXEC)?;
-            set_nonblocking(end)?;
-        }
-        // The writer stays open as long as the process: a handler may run at any moment.
-        SIGNAL_PIPE.store(writer.into_raw_fd(), Ordering::SeqCst);
-        for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGCHLD] {
-            install_handler(signal, note_signal)?;
-        }
-        Ok(Self { reader })
-    }
-
-    /// What was caught since the last call.
-    pub fn take(&self) -> Caught {
-        let mut caught = Caught::default();
-        let mut buffer = [0u8; 64];
-        while let Ok(n) = rustix::io::read(&self.reader, &mut buffer) {
-            for &byte in &buffer[..n] {
-                match i32::from(byte) {
-                    libc::SIGCHLD => caught.child = true,
-                    _ => caught.terminate = true,
-                }
-            }
-            if n < buffer.len() {
-                break;
-            }
-        }
-        caught
-    }
-}
-
-impl AsFd for Signals {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.reader.as_fd()
-    }
-}
-
-extern "C" fn note_signal(signal: libc::c_int) {
-    let fd = SIGNAL_PIPE.load(Ordering::SeqCst);
-    let byte = u8::try_from(signal).unwrap_or(0);
-    // SAFETY: write(2) may be called in a handler; the byte lives on this stack. A full pipe already says enough.
-    unsafe { libc::write(fd, std::ptr::from_ref(&byte).cast(), 1) };
-}
-
-/// In the first process of a namespace: hands SIGTERM on to every other process in it.
-pub fn pass_on_termination() -> io::Result<()> {
-    install_handler(libc::SIGTERM, terminate_namespace)
-}
-
-/// From now on SIGTERM changes nothing here: for rehearsing what a stubborn program does.
-pub fn ignore_termination() -> io::Result<()> {
-    install_handler(libc::SIGTERM, ignore_signal)
-}
-
-extern "C" fn ignore_signal(_: libc::c_int) {}
-
-extern "C" fn terminate_namespace(_: libc::c_int) {
-    // SAFETY: getpid(2) and kill(2) may be called in a handler. -1 means everybody, which is the namespace only as long
-    // as we are its first process.
-    unsafe {
-        if libc::getpid() == 1 {
-            libc::kill(-1, libc::SIGTERM);
-        }
-    }
+/// Whether `/proc` is this namespace's own: then so are the mounts, among which it was mounted.
+pub fn sees_own_processes() -> bool {
+    is_first_process() && std::fs::read_link("/proc/self").is_ok_and(|own| own == std::path::Path::new("1"))
 }
 
 /// Whether this is the first process of a namespace.
@@ -422,16 +444,56 @@ pub fn is_first_process() -> bool {
     rustix::process::getpid().as_raw_nonzero().get() == 1
 }
 
-fn install_handler(signal: libc::c_int, handler: extern "C" fn(libc::c_int)) -> io::Result<()> {
-    // SAFETY: a zeroed sigaction is a valid one, the handlers above use only what may be used in a handler.
-    let result = unsafe {
-        let mut action: libc::sigaction = std::mem::zeroed();
-        action.sa_sigaction = handler as *const () as libc::sighandler_t;
-        action.sa_flags = libc::SA_RESTART;
-        libc::sigemptyset(&raw mut action.sa_mask);
-        libc::sigaction(signal, &raw const action, std::ptr::null_mut())
-    };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+/// A file without a name that holds `bytes`; children inherit it.
+#[cfg(target_os = "linux")]
+pub fn inherited_file(bytes: &[u8]) -> io::Result<File> {
+    use std::io::Seek;
+    let mut file = File::from(rustix::fs::memfd_create(c"pilothouse", rustix::fs::MemfdFlags::empty())?);
+    file.write_all(bytes)?;
+    file.rewind()?;
+    Ok(file)
+}
+
+/// This process's own program, open; children inherit it. It stays this one even when the file is replaced.
+#[cfg(target_os = "linux")]
+pub fn inherited_program() -> io::Result<File> {
+    inherit(File::open("/proc/self/exe")?)
+}
+
+/// A pipe whose write end children inherit.
+#[cfg(target_os = "linux")]
+pub fn inherited_pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+    let (reader, writer) = output_pipe()?;
+    Ok((reader, inherit(writer)?))
+}
+
+#[cfg(target_os = "linux")]
+fn inherit<F: AsFd>(file: F) -> io::Result<F> {
+    rustix::io::fcntl_setfd(&file, rustix::io::FdFlags::empty())?;
+    Ok(file)
+}
+
+/// Starts the loopback device of a network that nobody has used yet.
+#[cfg(target_os = "linux")]
+pub fn start_loopback() -> io::Result<()> {
+    use std::os::fd::AsRawFd;
+    let socket = rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::DGRAM, None)?;
+    // SAFETY: an interface request is plain data, for which zeros are a valid value; both calls get a pointer to it that
+    // lives until they return.
+    unsafe {
+        let mut request: libc::ifreq = std::mem::zeroed();
+        for (place, byte) in request.ifr_name.iter_mut().zip(*b"lo") {
+            *place = byte.cast_signed();
+        }
+        if libc::ioctl(socket.as_raw_fd(), libc::SIOCGIFFLAGS, &raw mut request) < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        request.ifr_ifru.ifru_flags |= i16::try_from(libc::IFF_UP | libc::IFF_RUNNING).unwrap_or(0);
+        if libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) < 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
 }
 
 /// A pipe whose read end never waits: (read, write). Children inherit neither unless handed one.

@@ -202,6 +202,16 @@ pub fn remove_existing_file(path: &Path) -> Result<bool, FsError> {
     }
 }
 
+/// Where a symbolic link leads, as it says; `None` for anything else.
+pub fn read_link(path: &Path) -> Option<PathBuf> {
+    std::fs::read_link(path).ok()
+}
+
+/// Removes a directory if it is empty; whether it was.
+pub fn remove_empty_dir(path: &Path) -> bool {
+    std::fs::remove_dir(path).is_ok()
+}
+
 /// Removes a directory with everything in it, following no link; that it is not there is fine.
 pub fn remove_dir_all(path: &Path) -> Result<(), FsError> {
     match std::fs::remove_dir_all(path) {

@@ -267,6 +267,11 @@ pub fn effective_uid() -> u32 {
     rustix::process::geteuid().as_raw()
 }
 
+/// The group that this process acts as.
+pub fn effective_gid() -> u32 {
+    rustix::process::getegid().as_raw()
+}
+
 /// This process's id.
 pub fn id() -> u32 {
     std::process::id()

@@ -26,6 +26,9 @@ fn exit(outcome: Outcome) -> Exit {
         ended_at: 1,
         killed: false,
         all_gone: true,
+        sandbox: None,
+        limited: None,
+        out_of_memory: false,
         outputs: Vec::new(),
     }
 }

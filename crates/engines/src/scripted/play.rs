@@ -131,17 +131,7 @@ fn changed(path: &str, change: FileChange) {
 fn spawn_child(ms: u64) -> Result<(), String> {
     let argv = vec!["sleep".into(), format!("{}.{:03}", ms / 1000, ms % 1000).into()];
     let program = host::process::find_program("sleep".as_ref(), None, None).ok_or("there is no program sleep")?;
-    let spawn = Spawn {
-        program,
-        argv,
-        env: None,
-        cwd: None,
-        stdin: None,
-        stdout: None,
-        stderr: None,
-        dies_with_parent: false,
-        first_of_namespace: false,
-    };
+    let spawn = Spawn::new(program, argv);
     let pid = contain::spawn(spawn).map_err(|error| error.to_string())?;
     emit(&EngineEvent::Notice { text: format!("scripted engine: started process {}", pid.as_raw_nonzero()) });
     Ok(())

@@ -6,5 +6,7 @@ mod adoption;
 mod containment;
 mod limits;
 mod machine;
+mod probes;
+mod sandbox;
 mod scripted;
 mod spawn;
