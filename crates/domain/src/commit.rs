@@ -278,7 +278,8 @@ pub struct Row {
     pub parent: Option<String>,
     /// What lists are ordered by: a step's index, a project's number, an instant in microseconds.
     pub ordinal: i64,
-    /// What the row is found by besides its id: a token's hash, a message's idempotency key, a protocol's name.
+    /// What the row is called besides its id: a token's hash, a protocol's name, by which they are found; a message's
+    /// key, which says what it is for.
     pub name: Option<String>,
     /// The state as JSON.
     pub body: String,

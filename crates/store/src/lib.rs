@@ -113,7 +113,8 @@ impl Store {
         both!(self.find_row(table, id))
     }
 
-    /// The newest row (by ordinal, id) with this `name`, within `parent` when one is given.
+    /// The newest row (by ordinal, id) with this `name`, within `parent` when one is given. Messages have no index on
+    /// their names: nothing looks for them by name.
     pub async fn find_by_name(
         &self,
         table: Table,

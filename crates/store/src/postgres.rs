@@ -15,6 +15,7 @@ mod batch;
 mod guarded;
 mod outcome;
 mod tasks;
+mod told;
 mod claims;
 mod leases;
 mod rows;

@@ -109,7 +109,8 @@ pub(crate) fn validate(commit: &Commit) -> Result<(), StoreError> {
         return Err(rejected("more events than one commit may hold"));
     }
     for event in &commit.events {
-        texts(&[&event.kind, &event.data])?;
+        texts(&[&event.kind])?;
+        document(&event.data, &event.kind)?;
     }
     for task in &commit.tasks {
         texts(&[task.id.as_str(), &task.subject.id, &task.payload, task.engine.as_deref().unwrap_or_default()])?;
@@ -134,6 +135,9 @@ pub(crate) fn validate(commit: &Commit) -> Result<(), StoreError> {
     commit.entries.iter().try_for_each(validate_entry)?;
     for withdraw in &commit.withdraw {
         texts(&[&withdraw.subject.id])?;
+        if withdraw.subject.kind == SubjectKind::Message {
+            return Err(rejected("the task of a message cannot be taken back"));
+        }
         withdraw.begun.iter().try_for_each(|task| texts(&[task.as_str()]))?;
     }
     let cause = &commit.cause;
@@ -161,13 +165,8 @@ pub(crate) fn validate_ack(then: &Then) -> Result<(), StoreError> {
 }
 
 fn validate_row(row: &Row) -> Result<(), StoreError> {
-    texts(&[
-        &row.id,
-        &row.status,
-        row.parent.as_deref().unwrap_or_default(),
-        row.name.as_deref().unwrap_or_default(),
-        &row.body,
-    ])?;
+    texts(&[&row.id, &row.status, row.parent.as_deref().unwrap_or_default(), row.name.as_deref().unwrap_or_default()])?;
+    document(&row.body, row.table.name())?;
     if row.id.is_empty() || row.status.is_empty() {
         return Err(rejected(format!("a row of {} without an id or a status", row.table.name())));
     }
@@ -175,6 +174,15 @@ fn validate_row(row: &Row) -> Result<(), StoreError> {
         return Err(rejected(format!("{} is no id of table {}", row.id, row.table.name())));
     }
     Ok(())
+}
+
+/// JSON text without room around it; as such it holds no NUL.
+fn document(text: &str, of: &str) -> Result<(), StoreError> {
+    match serde_json::from_str::<&serde_json::value::RawValue>(text) {
+        Ok(value) if value.get().len() == text.len() => Ok(()),
+        Ok(_) => Err(rejected(format!("the document of {of} has room around it"))),
+        Err(error) => Err(rejected(format!("the document of {of} is no JSON: {error}"))),
+    }
 }
 
 fn validate_guard(guard: &Guard) -> Result<(), StoreError> {

@@ -10,7 +10,7 @@
 CREATE DOMAIN word AS TEXT COLLATE "C" CHECK (VALUE <> '');
 CREATE DOMAIN positive AS BIGINT CHECK (VALUE > 0);
 CREATE DOMAIN small_count AS INTEGER CHECK (VALUE BETWEEN 0 AND 65535);
-CREATE DOMAIN document AS TEXT CHECK (VALUE::json IS NOT NULL);
+CREATE DOMAIN document AS TEXT CHECK (VALUE <> '');
 CREATE DOMAIN subject_kind AS TEXT COLLATE "C"
     CHECK (VALUE IN ('project', 'protocol', 'run', 'person', 'token', 'message', 'catalog'));
 CREATE DOMAIN task_lane AS TEXT COLLATE "C" CHECK (VALUE IN ('fast', 'engine'));
@@ -188,7 +188,6 @@ CREATE TABLE messages (
     updated_at BIGINT NOT NULL
 ) WITH (fillfactor = 70);
 CREATE INDEX messages_by_parent ON messages (parent, ordinal) WHERE parent IS NOT NULL;
-CREATE UNIQUE INDEX messages_by_name ON messages (name) WHERE name IS NOT NULL;
 
 CREATE TABLE catalogs (
     id         word NOT NULL PRIMARY KEY,
@@ -205,30 +204,38 @@ CREATE TABLE catalogs (
 CREATE INDEX catalogs_by_ordinal ON catalogs (ordinal, id);
 CREATE INDEX catalogs_by_name ON catalogs (name, ordinal, id) WHERE name IS NOT NULL;
 
--- The first event of each commit (place 0) keeps the commit, the command and the ids that were drawn for it.
+-- Events, as few rows as they allow: neighbours of one commit with the same project and step lie in one row, as a JSON
+-- array of kind, schema and data in `told` (src/postgres/told.rs). The row with a commit's first event (place 0) keeps the
+-- commit, the command and the ids that were drawn for it.
 -- Ids are drawn before the commit, so a reader by id could miss one that commits late. Readers page by (txid, id) below
--- the oldest transaction still running: nothing can appear behind them.
-CREATE TABLE events (
-    id           BIGINT NOT NULL GENERATED ALWAYS AS IDENTITY (CACHE 64),
+-- the oldest transaction still running: nothing can appear behind them. An event's id is its row's id plus its place in
+-- the row, so ids are drawn as many apart as a row holds events.
+CREATE TABLE event_batches (
+    id           BIGINT NOT NULL GENERATED ALWAYS AS IDENTITY (INCREMENT BY 32 CACHE 64),
     subject_kind subject_kind NOT NULL,
     subject      TEXT COLLATE "C" NOT NULL,
     version      positive NOT NULL,
     place        SMALLINT NOT NULL,
-    kind         TEXT COLLATE "C" NOT NULL,
-    schema       SMALLINT NOT NULL,
     at           BIGINT NOT NULL,
     actor        TEXT COLLATE "C" NOT NULL,
     project      BIGINT,
     step         BIGINT,
-    data         TEXT NOT NULL,
+    told         TEXT NOT NULL,
     cause        TEXT,
     txid         XID8 NOT NULL DEFAULT pg_current_xact_id(),
     PRIMARY KEY (txid, id),
     CHECK (place >= 0 AND (place = 0) = (cause IS NOT NULL))
 );
-CREATE UNIQUE INDEX events_by_subject ON events (subject, version, place, subject_kind);
-CREATE INDEX events_by_project ON events (project, txid, id) WHERE project IS NOT NULL;
-CREATE INDEX events_by_step ON events (step, txid, id) WHERE step IS NOT NULL;
+CREATE UNIQUE INDEX event_batches_by_subject ON event_batches (subject, version, place, subject_kind);
+CREATE INDEX event_batches_by_project ON event_batches (project, txid, id) WHERE project IS NOT NULL;
+CREATE INDEX event_batches_by_step ON event_batches (step, txid, id) WHERE step IS NOT NULL;
+
+-- One row an event, with the columns of the other database's table.
+CREATE VIEW events AS
+    SELECT b.id + x.n - 1 AS id, b.subject_kind, b.subject, b.version, (b.place + x.n - 1)::smallint AS place,
+           x.fact->>'kind' AS kind, (x.fact->>'schema')::smallint AS schema, b.at, b.actor, b.project, b.step,
+           (x.fact->'data')::text AS data, CASE WHEN x.n = 1 THEN b.cause END AS cause, b.txid
+    FROM event_batches b CROSS JOIN LATERAL json_array_elements(b.told::json) WITH ORDINALITY AS x (fact, n);
 
 -- Hot and mostly finished: vacuum by count, not by share, so that claims never wade through dead rows.
 CREATE TABLE tasks (
@@ -266,7 +273,9 @@ CREATE INDEX tasks_ready_engine ON tasks (project, engine, priority, due_at, id)
 CREATE INDEX tasks_scheduled ON tasks (due_at, id) WHERE state = 'scheduled';
 -- Without lease_until, so that a heartbeat touches no index; few tasks are leased at a time.
 CREATE INDEX tasks_leased ON tasks (lane, project, engine) WHERE state = 'leased';
-CREATE INDEX tasks_waiting ON tasks (subject) WHERE state IN ('scheduled', 'ready', 'leased');
+-- By these are tasks taken back; those of messages never are.
+CREATE INDEX tasks_waiting ON tasks (subject)
+    WHERE state IN ('scheduled', 'ready', 'leased') AND subject_kind <> 'message';
 CREATE INDEX tasks_finished ON tasks (finished_at) WHERE finished_at IS NOT NULL;
 
 -- When each project was last given an engine, as the fence of that claim; 0 stands for tasks of no project. Claims of
@@ -340,8 +349,7 @@ CREATE TYPE row_in AS (
 );
 CREATE TYPE expect_in AS (ord INTEGER, id TEXT COLLATE "C", version BIGINT);
 CREATE TYPE event_in AS (
-    ord INTEGER, place SMALLINT, kind TEXT COLLATE "C", schema SMALLINT, project BIGINT, step BIGINT,
-    data TEXT COLLATE "C", cause TEXT COLLATE "C"
+    ord INTEGER, place SMALLINT, project BIGINT, step BIGINT, told TEXT COLLATE "C", cause TEXT COLLATE "C"
 );
 CREATE TYPE task_in AS (
     ord INTEGER, id TEXT COLLATE "C", kind TEXT COLLATE "C", lane TEXT COLLATE "C", subject_kind TEXT COLLATE "C",

@@ -163,7 +163,6 @@ CREATE TABLE messages (
     updated_at INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX messages_by_parent ON messages (parent, ordinal, id) WHERE parent IS NOT NULL;
-CREATE UNIQUE INDEX messages_by_name ON messages (name) WHERE name IS NOT NULL;
 
 CREATE TABLE catalogs (
     id         TEXT    NOT NULL PRIMARY KEY CHECK (id <> ''),
@@ -234,7 +233,9 @@ CREATE INDEX tasks_ready_fast ON tasks (priority, due_at, id) WHERE state = 'rea
 CREATE INDEX tasks_ready_engine ON tasks (project, engine, priority, due_at, id) WHERE state = 'ready' AND lane = 'engine';
 CREATE INDEX tasks_scheduled ON tasks (due_at, id) WHERE state = 'scheduled';
 CREATE INDEX tasks_leased ON tasks (lane, project, engine) WHERE state = 'leased';
-CREATE INDEX tasks_waiting ON tasks (subject_kind, subject) WHERE state IN ('scheduled', 'ready', 'leased');
+-- By these are tasks taken back; those of messages never are.
+CREATE INDEX tasks_waiting ON tasks (subject_kind, subject)
+    WHERE state IN ('scheduled', 'ready', 'leased') AND subject_kind <> 'message';
 CREATE INDEX tasks_finished ON tasks (finished_at) WHERE finished_at IS NOT NULL;
 
 -- When each project was last given an engine, as the fence of that claim; 0 stands for tasks of no project. Claims of

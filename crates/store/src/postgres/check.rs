@@ -64,8 +64,8 @@ const INVARIANTS: [Invariant; 9] = [
     },
     Invariant {
         means: "a row's id is above what its sequence gave",
-        text: "SELECT 'events ' || id FROM events
-               WHERE id > (SELECT last_value FROM events_id_seq) ORDER BY id LIMIT 20",
+        text: "SELECT 'events ' || id FROM event_batches
+               WHERE id > (SELECT last_value FROM event_batches_id_seq) ORDER BY id LIMIT 20",
     },
 ];
 

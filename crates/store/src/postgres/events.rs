@@ -2,7 +2,8 @@
 //!
 //! A transaction draws the ids of its events before it commits, so a reader by id could pass an event that becomes
 //! visible later. Readers therefore stay below the oldest transaction that still runs, and page by (transaction, id):
-//! whatever commits later has a transaction at or above that bound.
+//! whatever commits later has a transaction at or above that bound. A row holds several events (see `told`), so that a
+//! cursor may point into one.
 
 use domain::{
     commit::{Subject, SubjectKind},
@@ -12,13 +13,16 @@ use tokio_postgres::{Row, types::ToSql};
 
 use crate::{
     StoreError,
-    postgres::PostgresStore,
+    postgres::{
+        PostgresStore,
+        told::{self, SPAN},
+    },
     query::{EventPage, EventQuery, Order, StoredEvent},
     rules,
 };
 
 /// A place in the order of events: behind this transaction and id.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Position {
     txid: i64,
     id: i64,
@@ -56,13 +60,15 @@ impl PostgresStore {
             (Some(cursor), Order::Ascending) => Position::parse(cursor, epoch)?,
             (Some(_), Order::Descending) => return Err(StoreError::BadCursor),
         };
-        let one_more = i64::try_from(limit).unwrap_or(i64::MAX - 1) + 1;
-        let mut params: Vec<&(dyn ToSql + Sync)> = vec![&one_more];
+        // One row may lie before the cursor but for its end, or even wholly; one more tells whether there is more.
+        let rows = i64::try_from(limit).unwrap_or(i64::MAX - 2) + 2;
+        let mut params: Vec<&(dyn ToSql + Sync)> = vec![&rows];
         let mut conditions = vec!["true".to_owned()];
         let after_txid = after.txid.to_string();
+        let before_row = after.id - i64::try_from(SPAN).unwrap_or(0);
         if query.order == Order::Ascending {
             params.push(&after_txid);
-            params.push(&after.id);
+            params.push(&before_row);
             conditions.push("(e.txid, e.id) > ($2::text::xid8, $3::bigint) AND e.txid < h.oldest".to_owned());
         }
         let subject_kind = query.subject.as_ref().map(|subject| subject.kind.as_str());
@@ -91,9 +97,9 @@ impl PostgresStore {
         let text = format!(
             "WITH h AS MATERIALIZED (SELECT pg_snapshot_xmin(pg_current_snapshot()) AS oldest)
              SELECT h.oldest::text::bigint, page.* FROM h LEFT JOIN LATERAL
-                 (SELECT e.txid::text::bigint AS txid, e.id, e.subject_kind, e.subject, e.version, e.place, e.kind,
-                         e.schema, e.at, e.actor, e.project, e.step, e.data
-                  FROM events e WHERE {}
+                 (SELECT e.txid::text::bigint AS txid, e.id, e.subject_kind, e.subject, e.version, e.place, e.at,
+                         e.actor, e.project, e.step, e.told
+                  FROM event_batches e WHERE {}
                   ORDER BY e.txid {direction}, e.id {direction} LIMIT $1) page ON true
              ORDER BY page.txid {direction}, page.id {direction}",
             conditions.join(" AND ")
@@ -103,8 +109,13 @@ impl PostgresStore {
         let oldest = rows.first().map_or(after.txid, |row| row.get(0));
         let mut events = Vec::with_capacity(rows.len());
         for row in rows.iter().filter(|row| row.get::<_, Option<i64>>(1).is_some()) {
-            events.push(event(row, epoch)?);
+            let told = read_row(row, epoch)?;
+            match query.order {
+                Order::Ascending => events.extend(told.into_iter().filter(|(position, _)| *position > after)),
+                Order::Descending => events.extend(told.into_iter().rev()),
+            }
         }
+        let mut events: Vec<StoredEvent> = events.into_iter().map(|(_, event)| event).collect();
         let more = events.len() > limit;
         events.truncate(limit);
         let next = match (query.order, more) {
@@ -122,28 +133,33 @@ impl PostgresStore {
     }
 }
 
-fn event(row: &Row, epoch: &str) -> Result<StoredEvent, StoreError> {
-    let position = Position { txid: row.get(1), id: row.get(2) };
+/// The events of a row, oldest first.
+fn read_row(row: &Row, epoch: &str) -> Result<Vec<(Position, StoredEvent)>, StoreError> {
+    let first = Position { txid: row.get(1), id: row.get(2) };
+    let corrupt = |reason: String| StoreError::Corrupt { table: "event_batches", id: first.id.to_string(), reason };
     let kind: &str = row.get(3);
-    let kind = SubjectKind::parse(kind).ok_or_else(|| StoreError::Corrupt {
-        table: "events",
-        id: position.id.to_string(),
-        reason: format!("column subject_kind holds {kind}"),
-    })?;
-    Ok(StoredEvent {
-        id: position.id,
-        subject: Subject { kind, id: row.get(4) },
-        version: row.get(5),
-        place: row.get(6),
-        kind: row.get(7),
-        schema: row.get(8),
-        at: Timestamp::from_micros(row.get(9)),
-        actor: row.get(10),
-        project: row.get(11),
-        step: row.get(12),
-        data: row.get(13),
-        cursor: position.cursor(epoch),
-    })
+    let kind = SubjectKind::parse(kind).ok_or_else(|| corrupt(format!("column subject_kind holds {kind}")))?;
+    let subject = Subject { kind, id: row.get(4) };
+    let facts = told::read(row.get(11)).map_err(|error| corrupt(format!("column told: {error}")))?;
+    let event = |(place, fact): (i16, told::Fact<'_>)| {
+        let position = Position { id: first.id + i64::from(place), ..first };
+        let event = StoredEvent {
+            id: position.id,
+            subject: subject.clone(),
+            version: row.get(5),
+            place: row.get::<_, i16>(6) + place,
+            kind: fact.kind.into_owned(),
+            schema: fact.schema,
+            at: Timestamp::from_micros(row.get(7)),
+            actor: row.get(8),
+            project: row.get(9),
+            step: row.get(10),
+            data: fact.data.get().to_owned(),
+            cursor: position.cursor(epoch),
+        };
+        (position, event)
+    };
+    Ok((0i16..).zip(facts).map(event).collect())
 }
 
 #[cfg(test)]

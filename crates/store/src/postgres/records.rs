@@ -6,6 +6,9 @@
 use bytes::{BufMut, BytesMut};
 use tokio_postgres::types::{IsNull, Kind, ToSql, Type, to_sql_checked};
 
+/// What a usual record takes, in bytes.
+const ROOM: usize = 640;
+
 /// An array of records, in PostgreSQL's binary format but for its head.
 #[derive(Debug, Default)]
 pub(super) struct Records {
@@ -22,6 +25,11 @@ pub(super) struct Record<'a> {
 }
 
 impl Records {
+    /// With room for so many of the usual size.
+    pub(super) fn of(count: usize) -> Self {
+        Self { elements: BytesMut::with_capacity(count * ROOM), count: 0 }
+    }
+
     /// Begins a record; it is complete when it is dropped.
     pub(super) fn record(&mut self) -> Record<'_> {
         let start = self.elements.len();

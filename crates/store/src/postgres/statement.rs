@@ -16,6 +16,7 @@ use crate::{
     postgres::{
         parameters::{Parameter, Parameters},
         records::Records,
+        told,
     },
     rules,
 };
@@ -75,7 +76,7 @@ struct Parts<'a> {
 impl<'a> Parts<'a> {
     /// One row for each commit.
     fn operations(&mut self, commits: &[Numbered<'a>]) {
-        let mut records = Records::default();
+        let mut records = Records::of(commits.len());
         for (ord, commit) in commits {
             let subject = commit.subject.as_ref().map(|(subject, _)| subject);
             let dedup = commit.cause.dedup.as_ref();
@@ -256,7 +257,7 @@ impl<'a> Parts<'a> {
             }
             if !children.is_empty() {
                 let source = self.row_source(&children);
-                // A message is stored once; a taken id or name is an error. A child stays under its parent: a row of
+                // A message is stored once; a taken id is an error. A child stays under its parent: a row of
                 // another subject gets version 0, which its table refuses, and with it the whole commit.
                 let repeated = match table {
                     Table::Messages => String::new(),
@@ -274,36 +275,37 @@ impl<'a> Parts<'a> {
     }
 
     fn events(&mut self, commits: &[Numbered<'a>]) {
-        let mut records = Records::default();
+        let count = commits.iter().map(|(_, commit)| commit.events.len()).sum();
+        if count == 0 {
+            return;
+        }
+        let mut records = Records::of(count);
         for (ord, commit) in commits {
-            for (place, event) in (0i16..).zip(&commit.events) {
+            for (place, row) in told::rows(&commit.events) {
                 records
                     .record()
                     .int(*ord)
-                    .small(place)
-                    .text(&event.kind)
-                    .small(event.schema)
-                    .maybe_big(event.project)
-                    .maybe_big(event.step)
-                    .text(&event.data)
+                    .small(i16::try_from(place).unwrap_or(i16::MAX))
+                    .maybe_big(row.first().and_then(|event| event.project))
+                    .maybe_big(row.first().and_then(|event| event.step))
+                    .text(&told::write(row))
                     .maybe_text((place == 0).then(|| rules::cause_text(commit)).as_deref());
             }
         }
-        if records.is_empty() {
-            return;
-        }
         let source = self.parameters.rows("event_in", records);
         self.with.push(format!(
-            "told AS (INSERT INTO events (subject_kind, subject, version, place, kind, schema, at, actor, project, step,
-                                          data, cause)
-               SELECT a.subject_kind, a.subject, a.believed + 1, x.place, x.kind, x.schema, a.now, a.actor, x.project,
-                      x.step, x.data, x.cause
+            "told AS (INSERT INTO event_batches (subject_kind, subject, version, place, at, actor, project, step, told, cause)
+               SELECT a.subject_kind, a.subject, a.believed + 1, x.place, a.now, a.actor, x.project, x.step, x.told, x.cause
                FROM {source} JOIN applied a ON a.ord = x.ord ORDER BY x.ord, x.place)"
         ));
     }
 
     fn tasks(&mut self, commits: &[Numbered<'a>]) {
-        let mut records = Records::default();
+        let count = commits.iter().map(|(_, commit)| commit.tasks.len()).sum();
+        if count == 0 {
+            return;
+        }
+        let mut records = Records::of(count);
         for (ord, commit) in commits {
             let now = commit.cause.now;
             for task in &commit.tasks {
@@ -324,9 +326,6 @@ impl<'a> Parts<'a> {
                     .big(due_at.as_micros())
                     .int(i32::from(task.max_failures));
             }
-        }
-        if records.is_empty() {
-            return;
         }
         let source = self.parameters.rows("task_in", records);
         self.with.push(format!(
@@ -372,7 +371,7 @@ impl<'a> Parts<'a> {
                FROM {source} JOIN applied a ON a.ord = x.ord
                WHERE t.subject = ANY({subjects})
                  AND t.subject_kind = x.subject_kind AND t.subject = x.subject AND (x.kind IS NULL OR t.kind = x.kind)
-                 AND t.state IN ('scheduled', 'ready', 'leased')
+                 AND t.state IN ('scheduled', 'ready', 'leased') AND t.subject_kind <> 'message'
                  AND NOT (t.id IN (SELECT task FROM applied WHERE task IS NOT NULL)))"
         ));
     }
@@ -412,7 +411,7 @@ impl<'a> Parts<'a> {
     }
 
     fn row_source(&mut self, rows: &[(i32, &'a Row)]) -> String {
-        let mut records = Records::default();
+        let mut records = Records::of(rows.len());
         for (ord, row) in rows {
             records
                 .record()

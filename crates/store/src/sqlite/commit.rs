@@ -40,7 +40,7 @@ const WITHDRAW: &str = "UPDATE tasks SET
     FROM (SELECT id AS meant, state = 'leased' OR stop OR id IN (SELECT value FROM json_each(?6)) AS told
           FROM tasks
           WHERE subject_kind = ?2 AND subject = ?3 AND state IN ('scheduled', 'ready', 'leased')
-            AND (?1 IS NULL OR id <> ?1) AND (?5 IS NULL OR instr(?5, ',' || kind || ',') > 0))
+            AND subject_kind <> 'message' AND (?1 IS NULL OR id <> ?1) AND (?5 IS NULL OR instr(?5, ',' || kind || ',') > 0))
     WHERE id = meant";
 
 const KEEP: &str = "SELECT 1 FROM tasks WHERE id = ?1 AND fence = ?2 AND state = 'leased'";

@@ -240,7 +240,6 @@ async fn what_must_be_new_and_is_taken_is_rejected(db: &mut Db) {
         change_run("R1", 1).task(noop("T1")),
         change_run("R1", 1).task(noop("T2")).task(noop("T2")),
         change_run("R1", 1).row(named("M1", "key-2")),
-        change_run("R1", 1).row(named("M2", "key-1")),
         token,
     ] {
         let result = db.store.commit(taken).await;

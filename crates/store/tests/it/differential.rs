@@ -143,9 +143,9 @@ impl Side<'_> {
     }
 
     async fn empty(&self) {
-        const TABLES: [&str; 9] =
-            ["events", "tasks", "turns", "dedup", "unique_keys", "holds", "budgets", "reservations", "charges"];
-        let names = Table::ALL.iter().map(|table| table.name()).chain(TABLES);
+        const TABLES: [&str; 8] =
+            ["tasks", "turns", "dedup", "unique_keys", "holds", "budgets", "reservations", "charges"];
+        let names = Table::ALL.iter().map(|table| table.name()).chain(TABLES).chain([self.db.events_table()]);
         let sql: String = names.map(|name| format!("DELETE FROM {name};")).collect();
         match &self.db.raw {
             Raw::Sqlite(_) => self.db.execute(&format!("BEGIN IMMEDIATE; {sql} COMMIT")).await,

@@ -11,6 +11,7 @@ use crate::support::{Build, Db, NOON, at, change_run, commit, event, eventually,
 on_both!(
     an_event_is_told_as_it_was_stored,
     pages_continue_behind_their_cursor,
+    a_page_may_begin_and_end_within_a_commit,
     an_empty_page_has_a_cursor_to_wait_behind,
     events_are_filtered_by_what_they_are_about,
     the_newest_events_come_first_when_asked,
@@ -67,6 +68,44 @@ async fn pages_continue_behind_their_cursor(db: &mut Db) {
     assert_eq!(db.store.list_events(&behind).await.unwrap().events, page.events[2..]);
     let too_many = db.store.list_events(&EventQuery { limit: 501, ..everything() }).await;
     assert!(matches!(too_many, Err(StoreError::Rejected { .. })), "{too_many:?}");
+}
+
+async fn a_page_may_begin_and_end_within_a_commit(db: &mut Db) {
+    let told = |n: i64| NewEvent { step: (n > 70).then_some(n / 10), data: n.to_string(), ..event("told") };
+    let mut long = new_run("R1");
+    long.events = (0..100).map(told).collect();
+    db.applied(long).await;
+    db.applied(new_run("R2")).await;
+    let all = db.events(everything(), 101).await;
+    let numbers: Vec<String> = all[..100].iter().map(|event| event.data.clone()).collect();
+    assert_eq!(numbers, (0..100).map(|n| n.to_string()).collect::<Vec<_>>());
+    assert!(all.windows(2).all(|pair| pair[0].id < pair[1].id));
+
+    for limit in [1, 2, 7, 31, 32, 33, 99, 100, 101] {
+        let mut query = EventQuery { limit, ..everything() };
+        let mut seen = Vec::new();
+        loop {
+            let page = db.store.list_events(&query).await.unwrap();
+            let length = u32::try_from(page.events.len()).unwrap();
+            assert!(length == limit || !page.more, "{limit}: {length}");
+            seen.extend(page.events);
+            query.after = Some(page.next);
+            if !page.more {
+                break;
+            }
+        }
+        assert_eq!(seen, all, "{limit}");
+        let newest = EventQuery { limit, order: Order::Descending, ..everything() };
+        let newest = db.store.list_events(&newest).await.unwrap().events;
+        assert!(newest.iter().eq(all.iter().rev().take(usize::try_from(limit).unwrap())), "{limit}");
+    }
+    // Each event's cursor leads to the next.
+    for pair in all.windows(2) {
+        let behind = EventQuery { after: Some(pair[0].cursor.clone()), limit: 1, ..everything() };
+        assert_eq!(db.store.list_events(&behind).await.unwrap().events, pair[1..]);
+    }
+    let of_a_step = EventQuery { step: Some(8), ..everything() };
+    assert_eq!(db.store.list_events(&of_a_step).await.unwrap().events, all[80..90]);
 }
 
 async fn an_empty_page_has_a_cursor_to_wait_behind(db: &mut Db) {

@@ -120,19 +120,13 @@ impl Model {
         for (place, row) in commit.rows.iter().enumerate() {
             let key = (row.table, row.id.clone());
             let before = self.rows.get(&key);
-            let name_is_taken = row.table == Table::Messages
-                && row.name.is_some()
-                && self
-                    .rows
-                    .iter()
-                    .any(|(other, stored)| other.0 == row.table && other.1 != row.id && stored.row.name == row.name);
             let is_child = place >= own_rows;
             let is_taken = match before {
                 Some(_) if is_child && row.table == Table::Messages => true,
                 Some(before) => is_child && before.row.parent != row.parent,
                 None => false,
             };
-            if name_is_taken || is_taken {
+            if is_taken {
                 return false;
             }
             let created = before.map_or(now, |before| before.created);

@@ -83,17 +83,11 @@ fn a_commit() -> Commit {
             NewEvent {
                 kind: "kind 1".to_owned(),
                 schema: 11,
-                data: "data 1".to_owned(),
+                data: "[1]".to_owned(),
                 project: Some(21),
                 step: Some(22),
             },
-            NewEvent {
-                kind: "kind 2".to_owned(),
-                schema: 12,
-                data: "data 2".to_owned(),
-                project: Some(23),
-                step: None,
-            },
+            NewEvent { kind: "kind 2".to_owned(), schema: 12, data: "[2]".to_owned(), project: Some(23), step: None },
         ],
         tasks: vec![a_task("task 1", 1, None), a_task("task 2", 2, Some(40)), a_task("task 3", 3, Some(42))],
         withdraw: Vec::new(),
@@ -116,9 +110,9 @@ async fn each_value_of_a_commit_lands_in_its_column(db: &mut Db) {
             "steps|32|1|needs_qa|parent 2|1002|name 2|{\"body\":2}|commit 1|41|41",
             "identities|identity|1|whatever|parent 3|1003|name 3|{\"body\":3}|commit 1|41|41",
             "messages|message|1|unknown|parent 4|1004|name 4|{\"body\":4}|commit 1|41|41",
-            "event|protocol|31|1|0|kind 1|11|41|actor 1|21|22|data 1|\
+            "event|protocol|31|1|0|kind 1|11|41|actor 1|21|22|[1]|\
              {\"commit\":\"commit 1\",\"command\":[\"command\"],\"ids\":[\"ids\"]}",
-            "event|protocol|31|1|1|kind 2|12|41|actor 1|23|-|data 2|-",
+            "event|protocol|31|1|1|kind 2|12|41|actor 1|23|-|[2]|-",
             "task|task 1|run_job|engine|catalog|about 1|2001|engine 1|payload 1|1|ready|41|0|-|0|0|0|61|0|-|41|-",
             "task|task 2|run_job|engine|catalog|about 2|2002|engine 2|payload 2|2|ready|40|0|-|0|0|0|62|0|-|41|-",
             "task|task 3|run_job|engine|catalog|about 3|2003|engine 3|payload 3|3|scheduled|42|0|-|0|0|0|63|0|-|41|-",

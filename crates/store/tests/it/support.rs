@@ -213,6 +213,11 @@ impl Db {
         self.task(id).await.state.name()
     }
 
+    /// The table that holds the events.
+    pub(crate) fn events_table(&self) -> &'static str {
+        if self.is_sqlite() { "events" } else { "event_batches" }
+    }
+
     /// Ends the leases of every other process: by the lock on SQLite, by their time on PostgreSQL.
     pub(crate) async fn reap(&self, incarnation: &str, limit: u32) -> Vec<TaskId> {
         if !self.is_sqlite() {

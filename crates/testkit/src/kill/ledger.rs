@@ -42,6 +42,8 @@ pub struct Ledger {
     by_tag: BTreeMap<String, BTreeSet<String>>,
     /// The attempt that each fence was given for.
     fences: BTreeMap<i64, String>,
+    /// Runs that are new, each with the key of the message that it begins with.
+    unannounced: Vec<(String, String)>,
     /// How many acknowledgements were checked.
     checked: usize,
 }
@@ -85,6 +87,7 @@ impl Ledger {
                 format!("{attempt} was executed and its run is not in the ledger")
             });
         }
+        self.check_announced(witness.store, &mut found).await?;
         check_deliveries(witness.store, &live, &mut found).await?;
         for acknowledged in &witness.journal.acknowledged[self.checked..] {
             self.check_acknowledged(acknowledged, witness.store, &mut found).await?;
@@ -205,7 +208,7 @@ impl Ledger {
             runs.insert(id.to_owned());
             found.expect(runs.len() == 1, Kind::Repeated, Some(id), || format!("command {tag} made the runs {runs:?}"));
             if run.channel != API_CHANNEL {
-                check_announced(&run, store, found).await?;
+                self.unannounced.push((id.to_owned(), announcement_key(&run)));
             }
         }
         match run.state.is_finished() {
@@ -213,6 +216,20 @@ impl Ledger {
             false => self.open.insert(id.to_owned()),
         };
         self.runs.insert(id.to_owned(), run);
+        Ok(())
+    }
+
+    /// The message that a new run begins with is stored with it.
+    async fn check_announced(&mut self, store: &Store, found: &mut Findings) -> Result<()> {
+        if self.unannounced.is_empty() {
+            return Ok(());
+        }
+        let messages = list_rows(store, Table::Messages, &[]).await?;
+        let keys: BTreeSet<&str> = messages.iter().filter_map(|message| message.name.as_deref()).collect();
+        for (run, key) in self.unannounced.drain(..) {
+            let is_stored = keys.contains(key.as_str());
+            found.expect(is_stored, Kind::Effect, Some(&run), || format!("its message {key} was never stored"));
+        }
         Ok(())
     }
 
@@ -302,15 +319,12 @@ fn check_effects(run: &Run, live: &BTreeMap<Subject, Vec<TaskKind>>, found: &mut
     });
 }
 
-/// The message that a new run begins with is stored with it.
-async fn check_announced(run: &Run, store: &Store, found: &mut Findings) -> Result<()> {
-    let key = match run.job.policy.approve {
+/// The key of the message that a new run begins with.
+fn announcement_key(run: &Run) -> String {
+    match run.job.policy.approve {
         Approval::None => format!("starting:{}", run.id),
         Approval::Approvers { .. } => text::approval_request_key(run.id.as_str()),
-    };
-    let stored = store.find_by_name(Table::Messages, None, &key).await?.is_some();
-    found.expect(stored, Kind::Effect, Some(run.id.as_str()), || format!("its message {key} was never stored"));
-    Ok(())
+    }
 }
 
 async fn check_deliveries(store: &Store, live: &BTreeMap<Subject, Vec<TaskKind>>, found: &mut Findings) -> Result<()> {
