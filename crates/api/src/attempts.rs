@@ -30,9 +30,13 @@ pub struct AttemptView {
 /// What an engine said it used; null is unknown, never zero.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct UsageView {
+    /// All that was read, what came from a cache or went into one included.
     pub input_tokens: Option<u64>,
     pub cached_tokens: Option<u64>,
+    pub cache_write_tokens: Option<u64>,
+    /// All that was written, what was thought included.
     pub output_tokens: Option<u64>,
+    pub reasoning_tokens: Option<u64>,
     /// Dollars, with six decimals.
     pub cost_usd: Option<String>,
 }
@@ -82,7 +86,9 @@ impl From<&Usage> for UsageView {
         Self {
             input_tokens: usage.input_tokens,
             cached_tokens: usage.cached_tokens,
+            cache_write_tokens: usage.cache_write_tokens,
             output_tokens: usage.output_tokens,
+            reasoning_tokens: usage.reasoning_tokens,
             cost_usd: usage.cost_micro_usd.map(dollars),
         }
     }

@@ -12,6 +12,7 @@ pub mod runs;
 pub mod timeline;
 pub mod gates;
 pub mod attempts;
+pub mod engines;
 pub mod events;
 pub mod messages;
 pub mod queue;

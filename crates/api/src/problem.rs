@@ -94,6 +94,7 @@ codes! {
     UNKNOWN_RUN 404 "unknown_run" "Run Not Found" "List the runs with GET /runs.";
     UNKNOWN_GATE 404 "unknown_gate" "Gate Not Found" "List the gates with GET /gates.";
     UNKNOWN_JOB 404 "unknown_job" "Job Not Found" "List the jobs with GET /jobs.";
+    UNKNOWN_ENGINE 404 "unknown_engine" "Engine Not Found" "List the engines with GET /engines; `[engines.NAME]` in the configuration makes one.";
     UNKNOWN_ATTEMPT 404 "unknown_attempt" "Attempt Not Found" "List a run's attempts with GET /runs/{id}/attempts.";
     UNKNOWN_PROJECT 404 "unknown_project" "Project Not Found" "List the projects with GET /projects.";
     UNKNOWN_PROTOCOL 404 "unknown_protocol" "Protocol Not Found" "List a project's protocols with GET /projects/{id}/protocols.";

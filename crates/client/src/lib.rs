@@ -9,6 +9,7 @@ pub mod jobs;
 pub mod runs;
 pub mod gates;
 pub mod attempts;
+pub mod engines;
 pub mod events;
 pub mod queue;
 pub mod tokens;

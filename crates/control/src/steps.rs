@@ -129,9 +129,10 @@ impl Control {
         id: ProtocolId,
         old: Fence,
         fence: Fence,
+        session: Option<String>,
         cause: &Cause,
     ) -> Result<Protocol, CommandError> {
-        let command = ProtocolCommand::AdoptPlan { old, fence, worker: worker_name(&cause.actor) };
+        let command = ProtocolCommand::AdoptPlan { old, fence, worker: worker_name(&cause.actor), session };
         self.report(id, command, cause).await
     }
 
@@ -190,17 +191,19 @@ impl Control {
         self.report(id, ProtocolCommand::StartStep { step, begin, engine, gate: new_gate_id() }, cause).await
     }
 
-    /// Carries a running attempt on under a new fence, whichever phase it is in.
+    /// Carries a running attempt on under a new fence, whichever phase it is in. `session`: the engine session that is
+    /// gone on with, when its processes are gone.
     pub async fn adopt_step(
         &self,
         id: ProtocolId,
         step: StepId,
         old: Fence,
         fence: Fence,
+        session: Option<String>,
         cause: &Cause,
     ) -> Result<Protocol, CommandError> {
         let worker = worker_name(&cause.actor);
-        self.report(id, ProtocolCommand::AdoptStep { step, old, fence, worker }, cause).await
+        self.report(id, ProtocolCommand::AdoptStep { step, old, fence, worker, session }, cause).await
     }
 
     pub async fn finish_step(

@@ -92,9 +92,13 @@ impl Duty {
 #[derive(Clone, Default, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Usage {
+    /// All that was read, what came from a cache or went into one included.
     pub input_tokens: Option<u64>,
     pub cached_tokens: Option<u64>,
+    pub cache_write_tokens: Option<u64>,
+    /// All that was written, what was thought included.
     pub output_tokens: Option<u64>,
+    pub reasoning_tokens: Option<u64>,
     /// Micro-USD.
     pub cost_micro_usd: Option<i64>,
 }

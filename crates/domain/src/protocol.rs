@@ -161,6 +161,8 @@ pub enum ProtocolCommand {
         old: Fence,
         fence: Fence,
         worker: String,
+        /// The engine session that goes on, when the processes were gone.
+        session: Option<String>,
     },
     PlanReady {
         fence: Fence,
@@ -199,6 +201,8 @@ pub enum ProtocolCommand {
         old: Fence,
         fence: Fence,
         worker: String,
+        /// The engine session that goes on, when the processes were gone.
+        session: Option<String>,
     },
     StepExecuted {
         step: StepId,

@@ -15,6 +15,7 @@ fn main() -> std::process::ExitCode {
             let args: Vec<String> = args.filter_map(|arg| arg.into_string().ok()).collect();
             i32::from(reach(&args).is_err())
         }
+        Some(engines::acp::SUBCOMMAND) => engines::acp::main(args),
         _ => {
             eprintln!("usage: supervise SPEC | scripted-engine … | reach HOW WHERE [WHAT]");
             2

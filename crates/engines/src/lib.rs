@@ -1,15 +1,22 @@
 //! Starts, watches, meters, stops and resumes what does the work: engines, checks and jobs.
 //!
 //! [`supervise`] is the process that holds one attempt's tree and outlives its worker; [`supervisor`] is the worker's
-//! side of it; [`engine`] says what an engine is asked and what it answers. No rules of the product are here: what an
-//! ending means for a step or a run is decided elsewhere.
+//! side of it; [`engine`] says what an engine is asked and what it answers, and each adapter has a module of its own. No
+//! rules of the product are here: what an ending means for a step or a run is decided elsewhere.
 
 pub mod engine;
 pub mod exit;
 mod protocol;
 pub mod sandbox;
 pub mod scripted;
-pub mod shell;
+pub mod acp;
+mod claude;
+mod codemachine;
+mod codex;
+mod gemini;
+mod opencode;
+mod shell;
+pub mod registry;
 pub mod spec;
 pub mod spool;
 pub mod supervise;

@@ -9,9 +9,13 @@
 mod play;
 pub mod scenario;
 
-use crate::engine::{EngineError, EngineEvent, EngineRequest, Finished, Phase, Subject};
+pub(crate) use play::emit;
+
+use crate::engine::{
+    EngineError, EngineEvent, EngineRequest, Finished, ParseState, Permission, Phase, Prepared, Subject, utf8,
+};
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// The hidden subcommand of the binary that runs [`main`].
 pub const SUBCOMMAND: &str = "scripted-engine";
@@ -19,16 +23,12 @@ pub const SUBCOMMAND: &str = "scripted-engine";
 const USAGE: &str = "usage: pilothouse scripted-engine --scenario FILE --phase plan|setup|work|qa --step NAME \
                      --attempt N --worktree DIR";
 
-pub(crate) fn argv_for(request: &EngineRequest) -> Result<Vec<String>, EngineError> {
+pub(crate) fn prepare(request: &EngineRequest) -> Result<Prepared, EngineError> {
     let Some(scenario) = &request.settings.scenario else {
         return Err(EngineError::Misconfigured { engine: "scripted", missing: "a scenario file" });
     };
-    let utf8 = |path: &Path| {
-        let shown = || EngineError::Path { path: host::text::clean(path.to_string_lossy().as_bytes()) };
-        path.to_str().map(str::to_owned).ok_or_else(shown)
-    };
     let subject = &request.subject;
-    Ok(vec![
+    Ok(Prepared::command(vec![
         utf8(&request.settings.exe)?,
         SUBCOMMAND.to_owned(),
         format!("--scenario={}", utf8(scenario)?),
@@ -36,15 +36,36 @@ pub(crate) fn argv_for(request: &EngineRequest) -> Result<Vec<String>, EngineErr
         format!("--step={}", subject.step),
         format!("--attempt={}", subject.attempt),
         format!("--worktree={}", utf8(&request.worktree)?),
-    ])
+    ]))
 }
 
-pub(crate) fn parse_line(line: &str) -> Vec<EngineEvent> {
-    if line.trim().is_empty() {
-        return Vec::new();
+/// Lines that are our own events already: of this engine, and of the driver of ACP agents.
+pub(crate) fn parse_line(state: &mut ParseState, line: &str) -> Vec<EngineEvent> {
+    let Ok(event) = serde_json::from_str::<EngineEvent>(line) else { return state.strange(line) };
+    match &event {
+        EngineEvent::Session { id } => {
+            if !state.is_session(id) {
+                return state.strange(line);
+            }
+            state.session = Some(id.clone());
+        }
+        EngineEvent::Finished(finished) => {
+            state.finished = Some(finished.clone());
+            state.told = true;
+        }
+        EngineEvent::Usage(usage) => drop(state.counted(*usage)),
+        EngineEvent::PermissionAsked(asked) if asked.answer == Permission::Denied => state.n_denied += 1,
+        EngineEvent::Text { text } => state.last_text.clone_from(text),
+        EngineEvent::Reasoning { .. }
+        | EngineEvent::ToolStarted { .. }
+        | EngineEvent::ToolFinished { .. }
+        | EngineEvent::FileChanged { .. }
+        | EngineEvent::PermissionAsked(_)
+        | EngineEvent::RateLimit(_)
+        | EngineEvent::Notice { .. }
+        | EngineEvent::Question { .. } => {}
     }
-    let event = serde_json::from_str(line).unwrap_or_else(|_| EngineEvent::Notice { text: line.to_owned() });
-    vec![event.cleaned()]
+    vec![event]
 }
 
 /// Runs the engine; `args` are those after `scripted-engine`, the answer is the process's exit code.
@@ -56,11 +77,11 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> i32 {
             return 2;
         }
     };
-    play::emit(&EngineEvent::Notice { text: format!("scripted engine: plays {}", arguments.scenario.display()) });
+    emit(&EngineEvent::Notice { text: format!("scripted engine: plays {}", arguments.scenario.display()) });
     let scenario = match scenario::load(&arguments.scenario) {
         Ok(scenario) => scenario,
         Err(error) => {
-            play::emit(&EngineEvent::Finished(Finished::failed(format!("scripted engine: {error}"))));
+            emit(&EngineEvent::Finished(Finished::failed(format!("scripted engine: {error}"))));
             return 1;
         }
     };

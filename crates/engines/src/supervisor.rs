@@ -7,7 +7,7 @@ mod connection;
 use crate::exit::{self, Exit, LaunchFailure, ResultError};
 use crate::protocol::{Request, SOCKET, Started};
 use crate::sandbox::Sandbox;
-use crate::spec::{self, Isolation, Limits, Spec, millis};
+use crate::spec::{self, Isolation, Limits, Spec, Stream, millis};
 use connection::{Connection, ConnectionError};
 use host::contain::Containment;
 use host::fs::FsError;
@@ -235,6 +235,20 @@ pub fn revoke(dir: &Path) -> Result<bool, FsError> {
     }
     // The log is opened before the supervisor is spawned, so without one none ever was.
     Ok(!host::fs::exists(&dir.join(LOG)))
+}
+
+/// Moves what an ended attempt left into a directory beneath its own, so that another can be started in its place. Only
+/// after [`adopt`] found [`Adopted::Finished`] or [`Adopted::Gone`]. Cut off anywhere it is simply done again.
+pub fn set_aside(dir: &Path, into: &Path) -> Result<(), FsError> {
+    host::fs::create_private_dir(into)?;
+    // The result goes first: with it here and the output there, the end would be taken for one without a word.
+    let streams = [Stream::Stdout, Stream::Stderr, Stream::Output].map(Stream::file_name);
+    for name in [exit::FILE, SOCKET].into_iter().chain(streams).chain([LOG]) {
+        if host::fs::exists(&dir.join(name)) {
+            host::fs::rename(&dir.join(name), &into.join(name))?;
+        }
+    }
+    Ok(())
 }
 
 impl Supervised {

@@ -13,6 +13,9 @@ use std::process::Stdio;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 
+mod piped;
+pub use piped::{Piped, spawn_piped};
+
 /// Where programs are looked up when an environment has no `PATH` of its own.
 pub const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
@@ -312,6 +315,7 @@ async fn read_bounded<R: AsyncRead + Unpin>(pipe: Option<R>, limit: usize) -> io
 }
 
 /// The process group of a child; killed at the latest when this value goes away.
+#[derive(Debug)]
 struct Group {
     leader: Option<rustix::process::Pid>,
 }
@@ -320,6 +324,12 @@ impl Group {
     fn of(child: &tokio::process::Child) -> Self {
         let leader = child.id().and_then(|id| i32::try_from(id).ok()).and_then(rustix::process::Pid::from_raw);
         Self { leader }
+    }
+
+    fn terminate(&self) {
+        if let Some(leader) = self.leader {
+            let _ = rustix::process::kill_process_group(leader, rustix::process::Signal::TERM);
+        }
     }
 
     fn kill(&self) {

@@ -45,6 +45,9 @@ pub(crate) enum Command {
     /// The job catalog.
     #[command(subcommand)]
     Job(JobCommand),
+    /// Engines: what does the work.
+    #[command(subcommand)]
+    Engine(EngineCommand),
     /// Ask for a run of a job.
     Run(RunArgs),
     /// Runs of jobs.
@@ -141,6 +144,19 @@ pub(crate) enum JobCommand {
     Get { job: String },
     /// Check a catalog file; needs no server.
     Check { file: PathBuf },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum EngineCommand {
+    /// List the engines of the server's node.
+    List,
+    /// Show one engine with what it can do.
+    Get { engine: String },
+    /// Look for engines on this machine as it is configured; needs no server.
+    Doctor {
+        /// Only this one; exit code 1 when it cannot be used.
+        engine: Option<String>,
+    },
 }
 
 #[derive(Debug, Args)]

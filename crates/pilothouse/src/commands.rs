@@ -4,6 +4,7 @@ mod attempts;
 mod configuration;
 mod database;
 mod diffs;
+mod engines;
 mod events;
 mod gates;
 mod jobs;
@@ -106,6 +107,7 @@ fn dispatch(cli: Cli) -> Result {
         Command::Work(_) => nodes::work(&context.settings),
         Command::Config(command) => configuration::run(&context, &command),
         Command::Job(command) => wait(jobs::run(&context, command)),
+        Command::Engine(command) => wait(engines::run(&context, command)),
         Command::Run(args) => wait(runs::request(&context, args)),
         Command::Runs(args) => wait(runs::run(&context, args)),
         Command::Yes(args) => wait(gates::answer(&context, args, true)),

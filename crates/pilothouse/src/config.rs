@@ -3,6 +3,7 @@
 //! A flag wins over the environment, that over `./pilothouse.toml`, over the user's file, over the machine's file, over
 //! the default. A key that is not in [`keys`] refuses to load, and the nearest one is named. Start at [`Settings`].
 
+mod engines;
 pub(crate) mod keys;
 pub(crate) mod layers;
 pub(crate) mod value;
@@ -14,8 +15,9 @@ use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration}
 use forge::git::LocalPolicy;
 use server::Limits;
 use store::StoreConfig;
-use worker::WorkerConfig;
+use worker::{WorkerConfig, config::EngineLimits};
 
+pub(crate) use self::engines::search_path;
 use self::{
     keys::{KEYS, Key},
     layers::Layer,
@@ -49,7 +51,9 @@ impl Settings {
         let mut all = layers::files()?;
         all.push(layers::environment()?);
         all.push(flags);
-        Ok(Self::merge(all))
+        let settings = Self::merge(all);
+        let problems = settings.engine_problems();
+        if problems.is_empty() { Ok(settings) } else { Err(ConfigError { problems }) }
     }
 
     /// The lowest layer comes first.
@@ -204,6 +208,14 @@ impl Settings {
         if let Some(dirs) = self.allow_local() {
             config.local_repositories = LocalPolicy::Beneath(dirs);
         }
+        config.engines = self.engines();
+        config.engine_path = search_path();
+        config.engine_limits = EngineLimits {
+            wall: self.duration("worker.engine_wall"),
+            idle: self.duration("worker.engine_idle"),
+            stall: self.duration("worker.engine_stall"),
+            ..EngineLimits::default()
+        };
         config.lease = self.duration("worker.lease");
         config.outlive = self.duration("worker.outlive");
         config.drain = self.duration("worker.drain");

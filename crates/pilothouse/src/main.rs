@@ -1,7 +1,7 @@
 //! The one binary of Pilothouse: command line, configuration, wiring.
 //!
-//! Two subcommands branch off before anything else starts: `supervise` must have one thread, and `scripted-engine` is a
-//! child like any other engine. Everything else is parsed by [`cli`] and done in [`commands`]; [`node`] wires the
+//! Three subcommands branch off before anything else starts: `supervise` must have one thread, and `scripted-engine` and
+//! `engine-acp` are children like any other engine. Everything else is parsed by [`cli`] and done in [`commands`]; [`node`] wires the
 //! server and the worker together.
 
 mod cli;
@@ -21,6 +21,7 @@ fn main() -> ExitCode {
     match args.first().and_then(|first| first.to_str()) {
         Some("supervise") => return ended(engines::supervise::main(args.drain(1..))),
         Some(engines::scripted::SUBCOMMAND) => return ended(engines::scripted::main(args.drain(1..))),
+        Some(engines::acp::SUBCOMMAND) => return ended(engines::acp::main(args.drain(1..))),
         _ => {}
     }
     commands::main(args)

@@ -7,6 +7,7 @@ pub(crate) mod bootstrap;
 pub(crate) mod catalog;
 pub(crate) mod endpoint;
 pub(crate) mod ledger;
+pub(crate) mod registry;
 
 use std::path::{Path, PathBuf};
 
@@ -83,6 +84,7 @@ async fn start_with(
         catalog::load(&control, catalog).await?;
     }
     let attempts_dir = worker_config.attempts_dir();
+    let engines = registry::for_server(worker_config.engines.clone(), worker_config.engine_path.clone());
     if roles.works {
         let started = worker::start(worker_config, control.clone()).await;
         node.worker = Some(started.map_err(|error| Failure::failed(crate::failure::chain(&error)))?);
@@ -95,6 +97,7 @@ async fn start_with(
             limits: settings.limits(),
             data_dir: data_dir.to_owned(),
             attempts_dir,
+            engines,
         };
         match Server::start(config, control).await {
             Ok(server) => {

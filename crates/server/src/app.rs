@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     config::{Limits, ServerConfig},
+    engines::EngineRegistry,
     metrics::Metrics,
     perform::InFlight,
     rate::RateLimit,
@@ -24,6 +25,7 @@ pub(crate) struct Shared {
     pub(crate) dev_channel: bool,
     pub(crate) data_dir: PathBuf,
     pub(crate) attempts_dir: PathBuf,
+    pub(crate) engines: EngineRegistry,
     pub(crate) rate: RateLimit,
     pub(crate) streams: Streams,
     pub(crate) in_flight: InFlight,
@@ -44,6 +46,7 @@ impl App {
             dev_channel: config.dev_channel && loopback,
             data_dir: config.data_dir.clone(),
             attempts_dir: config.attempts_dir.clone(),
+            engines: config.engines.clone(),
             in_flight: InFlight::default(),
             metrics: Metrics::new(),
             stopping,

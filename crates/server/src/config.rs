@@ -2,8 +2,10 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
+use crate::engines::EngineRegistry;
+
 /// Where and for whom a server listens.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct ServerConfig {
     pub listen: SocketAddr,
     /// Names besides those of loopback that requests may be addressed to: `name` with any port, or `name:port`.
@@ -15,6 +17,8 @@ pub struct ServerConfig {
     pub data_dir: PathBuf,
     /// Where each attempt has a directory with what it wrote, by its id.
     pub attempts_dir: PathBuf,
+    /// What is known of the engines of this node.
+    pub engines: EngineRegistry,
 }
 
 /// Every limit is a configuration key.
@@ -87,6 +91,7 @@ impl ServerConfig {
             dev_channel: false,
             limits: Limits::default(),
             attempts_dir: data_dir.join("attempts"),
+            engines: EngineRegistry::none(),
             data_dir,
         }
     }

@@ -28,6 +28,7 @@ mod jobs;
 mod runs;
 mod gates;
 mod attempts;
+pub mod engines;
 mod logs;
 mod events;
 mod queue;

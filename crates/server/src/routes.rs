@@ -10,8 +10,8 @@ use utoipa::{
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
-    app::App, attempts, backup, docs, edge, events, gates, health, inbound, jobs, logs, metrics, projects, protocols,
-    queue, runs, steps, tokens,
+    app::App, attempts, backup, docs, edge, engines, events, gates, health, inbound, jobs, logs, metrics, projects,
+    protocols, queue, runs, steps, tokens,
 };
 
 #[derive(OpenApi)]
@@ -26,6 +26,7 @@ use crate::{
     modifiers(&Bearer),
     tags(
         (name = "jobs", description = "Catalogued operations"),
+        (name = "engines", description = "What does the work"),
         (name = "runs", description = "Executions of jobs"),
         (name = "gates", description = "Where work waits for people"),
         (name = "projects", description = "Repositories and their settings"),
@@ -57,6 +58,8 @@ fn timely() -> OpenApiRouter<App> {
         .routes(routes!(metrics::get_metrics))
         .routes(routes!(jobs::list_jobs))
         .routes(routes!(jobs::get_job))
+        .routes(routes!(engines::list_engines))
+        .routes(routes!(engines::get_engine))
         .routes(routes!(runs::list_runs, runs::create_run))
         .routes(routes!(runs::get_run))
         .routes(routes!(runs::get_run_details))

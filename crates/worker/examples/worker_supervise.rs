@@ -5,6 +5,7 @@ fn main() {
     let code = match args.next().as_deref().and_then(std::ffi::OsStr::to_str) {
         Some("supervise") => engines::supervise::main(args),
         Some(engines::scripted::SUBCOMMAND) => engines::scripted::main(args),
+        Some(engines::acp::SUBCOMMAND) => engines::acp::main(args),
         _ => 2,
     };
     std::process::exit(code);

@@ -2,6 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use engines::engine::EngineTable;
 use forge::git::LocalPolicy;
 use store::queue::Caps;
 
@@ -11,6 +12,11 @@ pub struct WorkerConfig {
     pub data_dir: PathBuf,
     /// The binary whose `supervise` holds what is run.
     pub exe: PathBuf,
+    /// The engines of this machine, with the keys of their models.
+    pub engines: EngineTable,
+    /// Where the programs of engines are looked up.
+    pub engine_path: String,
+    pub engine_limits: EngineLimits,
     /// Which repositories on this machine projects may use.
     pub local_repositories: LocalPolicy,
     /// How many tasks of the fast lane are carried out at once.
@@ -32,6 +38,29 @@ pub struct WorkerConfig {
     pub sweep: Duration,
 }
 
+/// How long one run of an engine may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EngineLimits {
+    pub wall: Duration,
+    /// How long it may say nothing at all.
+    pub idle: Duration,
+    /// How long it may only wait for its model.
+    pub stall: Duration,
+    /// How long to wait for what passes by itself, where nobody said.
+    pub soon: Duration,
+}
+
+impl Default for EngineLimits {
+    fn default() -> Self {
+        Self {
+            wall: Duration::from_secs(60 * 60),
+            idle: Duration::from_secs(15 * 60),
+            stall: Duration::from_secs(3 * 60),
+            soon: Duration::from_secs(20),
+        }
+    }
+}
+
 /// How long finished things are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RetentionConfig {
@@ -49,6 +78,9 @@ impl WorkerConfig {
         Self {
             data_dir: data_dir.into(),
             exe: exe.into(),
+            engines: EngineTable::default(),
+            engine_path: host::process::DEFAULT_PATH.to_owned(),
+            engine_limits: EngineLimits::default(),
             local_repositories: LocalPolicy::Nothing,
             fast_slots: 64,
             engine_slots: 8,

@@ -1,31 +1,50 @@
 //! An engine at work for an attempt: started under supervision, watched, and its last word read from what it printed.
+//!
+//! An attempt may need more than one run of its engine. What came before is set aside in the attempt's directory, so
+//! that every run is supervised, adopted and read in the same way; see [`crate::engine_note`].
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
+use control::Cause;
 use domain::{
     attempt::{Attempt, Ending, Usage},
     project::EngineChoice,
     protocol::Ended,
     step::Failure as Why,
+    task::TaskFailure,
 };
 use engines::{
-    EngineEvent, EngineRequest, Outcome,
-    engine::{Engine, EngineOutcome, Finished, Phase, Settings, Subject, Transcript},
+    EngineRequest, Outcome,
+    engine::{Configured, Engine, ErrorClass, Finished, Next, Phase, Session, Settings, Subject, Transcript},
     exit::Exit,
-    spec::Limits,
+    sandbox::Profile,
+    spec::{Limits, Stream},
     spool,
-    supervisor::{self, Adopted, LaunchError},
+    supervisor::{self, Adopted, LaunchError, Supervised},
 };
 
-use crate::{Worker, failure::Failure, lease::Lease, project_setup::full, run_job::CANCELED};
+use crate::{
+    Worker,
+    engine_note::Note,
+    failure::Failure,
+    lease::Lease,
+    project_setup::full,
+    run_job::{CANCELED, FENCED},
+};
 
-const WALL: Duration = Duration::from_secs(60 * 60);
-const IDLE: Duration = Duration::from_secs(15 * 60);
 const PIECE: usize = 256 * 1024;
+/// How much of the end of stderr is looked at for words.
+const STDERR: usize = 16 * 1024;
+/// How often a running engine is looked at.
+const LOOK: Duration = Duration::from_secs(2);
+/// Why an engine is stopped that only waits.
+const STALLED: &str = "it waited for its model for too long";
+/// How much of what an engine prints is kept.
+const SPOOL: u64 = 64 << 20;
 
 /// What an engine is asked to do.
 pub(crate) struct Task {
-    pub(crate) engine: Engine,
+    pub(crate) engine: Configured,
     pub(crate) choice: EngineChoice,
     pub(crate) phase: Phase,
     pub(crate) step: String,
@@ -53,56 +72,195 @@ pub(crate) struct EngineEnd {
     pub(crate) end: Ended,
     pub(crate) finished: Finished,
     pub(crate) failure: Option<Why>,
+    /// By which it can be gone on with.
+    pub(crate) session: Option<String>,
+}
+
+/// How an attempt that was begun earlier is taken over.
+#[derive(Debug)]
+pub(crate) enum Takeover {
+    /// What runs is adopted, what ended is read.
+    Follow(Box<(Configured, Adopted)>),
+    /// Its processes are gone, and it runs again: in its session, or without one from the beginning.
+    Again { session: Option<String> },
+    /// Nothing is left of it.
+    Lost,
+}
+
+/// What an engine is started by.
+struct Program {
+    env: Vec<(String, String)>,
+    /// The program found, with what stands before our own arguments.
+    command: Vec<String>,
 }
 
 impl Worker {
-    /// Starts an engine and waits for its end.
+    /// Starts an engine for the first time in an attempt and waits for its end.
     pub(crate) async fn run_engine(&self, lease: &Lease, attempt: &Attempt, task: &Task) -> Result<Ran, Failure> {
+        let dir = self.attempt_dir(attempt);
+        let mut note = Note::read(&dir)?;
+        let session = new_session(task.engine.engine);
+        note.session = session.id().map(str::to_owned);
+        note.write(&dir)?;
+        self.start_engine(lease, attempt, task, session, &task.prompt).await
+    }
+
+    /// Runs the engine again in the same attempt: in a session of before, or from the beginning.
+    pub(crate) async fn run_engine_again(
+        &self,
+        lease: &Lease,
+        attempt: &Attempt,
+        task: &Task,
+        session: Option<String>,
+        prompt: &str,
+    ) -> Result<Ran, Failure> {
+        let dir = self.attempt_dir(attempt);
+        let mut note = Note::read(&dir)?;
+        let resumed = session.is_some();
+        let session = session.map_or_else(|| new_session(task.engine.engine), Session::Resume);
+        note.resumed.push(resumed);
+        note.session = session.id().map(str::to_owned);
+        note.waits = false;
+        // Remembered before anything moves: cut off in between, what was not moved is read as part of the next run.
+        note.write(&dir)?;
+        let before = note.before(&dir).pop().ok_or_else(|| Failure::give_up("there is no run to set aside"))?;
+        supervisor::set_aside(&dir, &before).map_err(Failure::retry)?;
+        let ran = self.start_engine(lease, attempt, task, session, prompt).await?;
+        Ok(match ran {
+            Ran::Ended(ended) if resumed && is_unknown_session(&ended) => {
+                Ran::CutOff { why: format!("its session could not be gone on with: {}", ended.finished.message) }
+            }
+            ran => ran,
+        })
+    }
+
+    async fn start_engine(
+        &self,
+        lease: &Lease,
+        attempt: &Attempt,
+        task: &Task,
+        session: Session,
+        prompt: &str,
+    ) -> Result<Ran, Failure> {
         let dir = self.attempt_dir(attempt);
         let home = dir.join("home");
         host::fs::create_private_dir(&dir).map_err(Failure::retry)?;
         host::fs::create_private_dir(&home).map_err(Failure::retry)?;
+        let subject = Subject { phase: task.phase, step: task.step.clone(), attempt: attempt.number };
+        let spent = self.read_runs(attempt, task.engine.engine)?.session_usage();
+        let Program { env, command } = match self.program_of(&task.engine, &home) {
+            Ok(found) => found,
+            Err(why) => return Ok(failed(ErrorClass::Unavailable.code(), why)),
+        };
+        let limits = self.config.engine_limits;
         let request = EngineRequest {
-            subject: Subject { phase: task.phase, step: task.step.clone(), attempt: attempt.number },
-            prompt: task.prompt.clone(),
-            worktree: self.worktree_dir(attempt),
-            attempt_dir: dir,
-            model: task.model.clone(),
-            resume: None,
+            model: task.model.clone().or_else(|| task.engine.model.clone()),
+            effort: task.engine.effort.clone(),
+            max_turns: task.engine.max_turns,
+            session,
+            spent,
             output_schema: task.output_schema.clone(),
-            limits: Limits::default().wall(WALL).idle(IDLE),
-            env: plain_environment(&home),
+            endpoint: task.engine.endpoint(),
+            access: match task.phase {
+                Phase::Plan | Phase::Qa => Profile::ReadOnly,
+                Phase::Setup | Phase::Work => Profile::Workspace,
+            },
+            limits: Limits::default().wall(limits.wall).idle(limits.idle).spool(SPOOL),
+            env,
             settings: Settings {
                 argv: task.argv.clone(),
                 scenario: task.choice.scenario.as_ref().map(Into::into),
                 exe: self.config.exe.clone(),
+                command,
+                extra_args: task.engine.extra_args.clone(),
+                allowed_tools: task.engine.allowed_tools.clone(),
+                sandboxed: false,
             },
+            ..EngineRequest::new(subject, prompt, &self.worktree_dir(attempt), &dir)
         };
-        let mut launch = match task.engine.launch(&request) {
+        let mut launch = match task.engine.engine.launch(&request) {
             Ok(launch) => launch,
-            Err(error) => return Ok(failed("engine_unavailable", full(&error))),
+            Err(error) => return Ok(failed(ErrorClass::Unavailable.code(), full(&error))),
         };
         launch.nonce.clone_from(&attempt.nonce);
         self.bound(lease, &mut launch);
         match supervisor::start(&self.config.exe, launch).await {
             Ok(supervised) => {
-                let exit = self.watch(lease, &supervised).await?;
-                self.read_ending(attempt, task.engine, &exit)
+                let exit = self.watch_engine(lease, attempt, &task.engine, &supervised).await?;
+                self.read_ending(lease, attempt, &task.engine, &exit)
             }
-            Err(LaunchError::Program(failure)) => Ok(failed("engine_unavailable", failure.to_string())),
+            Err(LaunchError::Program(failure)) => Ok(failed(ErrorClass::Unavailable.code(), failure.to_string())),
             // Whether anything runs is not known; the next try finds the attempt begun and takes it over.
             Err(error @ (LaunchError::NotReady(_) | LaunchError::Unreachable(_))) => Err(Failure::retry(full(&error))),
             Err(error) => Ok(failed("supervisor_failed", full(&error))),
         }
     }
 
-    /// Finds what an earlier worker started for this attempt. `None`: nothing is left of it.
-    pub(crate) async fn find_engine(&self, attempt: &Attempt) -> Result<Option<Adopted>, Failure> {
-        match supervisor::adopt(&self.attempt_dir(attempt), &attempt.nonce).await {
-            Ok(Adopted::Gone) => Ok(None),
-            Ok(found) => Ok(Some(found)),
-            Err(error) => Err(Failure::retry(full(&error))),
+    /// The environment of an engine and its command with the program found, or why there is none.
+    fn program_of(&self, configured: &Configured, home: &Path) -> Result<Program, String> {
+        let mut env = plain_environment(home);
+        let Some(program) = configured.program() else {
+            return Ok(Program { env, command: configured.command.clone() });
+        };
+        let path = self.config.engine_path.as_str();
+        let found = host::process::find_program(program.as_ref(), Some(path.as_ref()), None)
+            .ok_or_else(|| format!("engine {}: there is no program {program} in {path}", configured.id))?;
+        // Some are scripts whose interpreter lies beside them.
+        if let (Some(dir), Some((_, path))) = (found.parent(), env.iter_mut().find(|(name, _)| name == "PATH")) {
+            *path = format!("{}:{path}", dir.display());
         }
+        let mut command = configured.command.clone();
+        let found = found.to_string_lossy().into_owned();
+        match command.first_mut() {
+            Some(first) => *first = found,
+            None => command.push(found),
+        }
+        Ok(Program { env, command })
+    }
+
+    /// Finds what an earlier worker started for this attempt and says how to take it over. `again`: whether it may run
+    /// again without anybody being asked.
+    pub(crate) async fn take_engine_over(
+        &self,
+        lease: &Lease,
+        attempt: &Attempt,
+        again: bool,
+    ) -> Result<Takeover, Failure> {
+        let Some(configured) = self.config.engines.find(&attempt.engine) else { return Ok(Takeover::Lost) };
+        let dir = self.attempt_dir(attempt);
+        let found = supervisor::adopt(&dir, &attempt.nonce).await.map_err(|error| Failure::retry(full(&error)))?;
+        let note = Note::read(&dir)?;
+        let may_go_on = again && !lease.is_told_to_stop() && note.may_go_on();
+        let is_cut_off = match &found {
+            Adopted::Running(_) => false,
+            Adopted::Finished(exit) => is_cut_off(&exit.outcome),
+            Adopted::Gone => true,
+        };
+        if note.waits && may_go_on && matches!(found, Adopted::Finished(_)) {
+            return Ok(Takeover::Again { session: self.session_of(attempt, configured.engine, &note)? });
+        }
+        // Only with the worktree that the session was about: without it the engine would remember what never was.
+        if is_cut_off
+            && may_go_on
+            && host::fs::is_dir(&self.worktree_dir(attempt))
+            && let Some(session) = self.session_of(attempt, configured.engine, &note)?
+        {
+            return Ok(Takeover::Again { session: Some(session) });
+        }
+        Ok(match found {
+            Adopted::Gone => Takeover::Lost,
+            found => Takeover::Follow(Box::new((configured.clone(), found))),
+        })
+    }
+
+    /// The session that an attempt's engine can be gone on with.
+    fn session_of(&self, attempt: &Attempt, engine: Engine, note: &Note) -> Result<Option<String>, Failure> {
+        if !engine.capabilities().resume {
+            return Ok(None);
+        }
+        let transcript = self.read_runs(attempt, engine)?;
+        // A name that was only chosen may belong to a session that was never begun; trying tells.
+        Ok(transcript.session().map(str::to_owned).or_else(|| note.session.clone()))
     }
 
     /// Waits for the end of an adopted engine, or reads it.
@@ -110,69 +268,217 @@ impl Worker {
         &self,
         lease: &Lease,
         attempt: &Attempt,
-        engine: Engine,
+        configured: &Configured,
         found: Adopted,
     ) -> Result<Ran, Failure> {
         let exit = match found {
-            Adopted::Running(supervised) => self.watch(lease, &supervised).await?,
+            Adopted::Running(supervised) => self.watch_engine(lease, attempt, configured, &supervised).await?,
             Adopted::Finished(exit) => exit,
             Adopted::Gone => return Ok(Ran::CutOff { why: "nothing is left of it".to_owned() }),
         };
-        self.read_ending(attempt, engine, &exit)
+        self.read_ending(lease, attempt, configured, &exit)
     }
 
-    fn read_ending(&self, attempt: &Attempt, engine: Engine, exit: &Exit) -> Result<Ran, Failure> {
+    /// Watches an engine's tree, and stops it when it has only waited for its model for too long: some wait for ever.
+    async fn watch_engine(
+        &self,
+        lease: &Lease,
+        attempt: &Attempt,
+        configured: &Configured,
+        supervised: &Supervised,
+    ) -> Result<Exit, Failure> {
+        let dir = self.attempt_dir(attempt);
+        let stall = self.config.engine_limits.stall;
+        let stalled = async {
+            let mut live = Transcript::new(configured.engine);
+            let (mut offset, mut since) = (0, None);
+            loop {
+                tokio::time::sleep(LOOK.min(stall / 2)).await;
+                while let Ok(chunk) = spool::read(&dir, configured.engine.stream(), offset, PIECE) {
+                    if chunk.bytes.is_empty() {
+                        break;
+                    }
+                    offset = chunk.next_offset;
+                    live.feed(&chunk.bytes);
+                    tokio::task::yield_now().await;
+                }
+                since = live.trouble().and(since.or_else(|| Some(host::clock::monotonic())));
+                if since.is_some_and(|since| since.elapsed() > stall) {
+                    return;
+                }
+            }
+        };
+        let watch = self.watch(lease, supervised);
+        tokio::pin!(watch);
+        tokio::select! {
+            exit = &mut watch => return exit,
+            () = stalled => {}
+        }
+        supervised.stop(STALLED, None).await.map_err(Failure::retry)?;
+        watch.await
+    }
+
+    fn read_ending(
+        &self,
+        lease: &Lease,
+        attempt: &Attempt,
+        configured: &Configured,
+        exit: &Exit,
+    ) -> Result<Ran, Failure> {
         match &exit.outcome {
             Outcome::Stopped { reason } if reason == CANCELED => return Ok(Ran::Stopped),
-            Outcome::Stopped { reason } => return Ok(Ran::CutOff { why: reason.clone() }),
+            Outcome::Stopped { reason } if reason != STALLED => return Ok(Ran::CutOff { why: reason.clone() }),
             Outcome::DeadlinePassed | Outcome::ControllerLost => {
                 return Ok(Ran::CutOff { why: "its worker was gone for too long".to_owned() });
             }
-            Outcome::Exited { .. }
+            Outcome::Stopped { .. }
+            | Outcome::Exited { .. }
             | Outcome::Signaled { .. }
             | Outcome::TimedOut { .. }
             | Outcome::OutputLimit
             | Outcome::LaunchFailed(_) => {}
         }
-        let (transcript, usage) = self.read_transcript(attempt, engine)?;
-        let finished = transcript.conclude(exit);
-        let completed = finished.outcome == EngineOutcome::Completed;
-        let timed_out = matches!(exit.outcome, Outcome::TimedOut { .. });
-        let (ending, failure) = match (completed, timed_out) {
+        let transcript = self.read_runs(attempt, configured.engine)?;
+        let stderr = spool::tail(&self.attempt_dir(attempt), Stream::Stderr, STDERR).map_err(Failure::retry)?;
+        let finished = transcript.conclude(exit, &String::from_utf8_lossy(&stderr.bytes));
+        if let Some(class) = finished.class
+            && let Some(after) = self.passes_in(class)
+        {
+            // What was going to be tried again is no longer wanted.
+            if lease.is_told_to_stop() {
+                return Ok(Ran::Stopped);
+            }
+            self.wait_for_another_try(lease, attempt, after, class, &finished)?;
+        }
+        let limit =
+            matches!(exit.outcome, Outcome::TimedOut { .. }) && finished.class == Some(ErrorClass::LimitsReached);
+        let (ending, failure) = match (finished.is_completed(), limit) {
             (true, _) => (Ending::Succeeded, None),
             (false, true) => (Ending::TimedOut, Some(Why::new("timed_out", exit.outcome.to_string()))),
-            (false, false) => (Ending::Failed, Some(Why::new("engine_failed", finished.message.clone()))),
+            (false, false) => {
+                let code = finished.class.map_or("engine_failed", ErrorClass::code);
+                (Ending::Failed, Some(Why::new(code, finished.message.clone())))
+            }
         };
         let exit_code = match exit.outcome {
             Outcome::Exited { code } => Some(code),
             _ => None,
         };
-        let summary = format!("{engine}: {}", host::text::one_line(&finished.message, 500));
-        let end = Ended { ending, summary, exit_code, usage };
-        Ok(Ran::Ended(Box::new(EngineEnd { end, finished, failure })))
+        let refused = match transcript.n_denied() {
+            0 => String::new(),
+            n_denied => format!(" ({n_denied} uses of tools were refused)"),
+        };
+        let summary = format!("{}: {}{refused}", configured.id, host::text::one_line(&finished.message, 500));
+        let end = Ended { ending, summary, exit_code, usage: transcript.usage().map(usage_of) };
+        let session = transcript.session().map(str::to_owned);
+        Ok(Ran::Ended(Box::new(EngineEnd { end, finished, failure, session })))
     }
 
-    fn read_transcript(&self, attempt: &Attempt, engine: Engine) -> Result<(Transcript, Option<Usage>), Failure> {
-        let dir = self.attempt_dir(attempt);
-        let mut transcript = Transcript::new(engine);
-        let mut usage = None;
-        let mut offset = 0;
-        loop {
-            let chunk = spool::read(&dir, engine.stream(), offset, PIECE).map_err(Failure::retry)?;
-            if chunk.bytes.is_empty() {
-                break;
-            }
-            offset = chunk.next_offset;
-            transcript.feed(&chunk.bytes).iter().for_each(|event| count(&mut usage, event));
+    /// In how long what an engine failed of will have passed by itself, when it will and somebody knows.
+    fn passes_in(&self, class: ErrorClass) -> Option<Duration> {
+        let now = self.control.clock().now().as_micros().div_euclid(1_000_000);
+        match class.next(now, self.config.engine_limits.soon) {
+            Next::RetryAfter(span) => Some(span),
+            Next::ParkUntil(Some(reset)) => Some(reset.wait(now)),
+            Next::ParkUntil(None) | Next::Ask | Next::GiveUp => None,
         }
-        transcript.flush().iter().for_each(|event| count(&mut usage, event));
-        Ok((transcript, usage))
+    }
+
+    /// Lets the task wait while the attempt stays open: whoever claims it next goes on. Not for ever.
+    fn wait_for_another_try(
+        &self,
+        lease: &Lease,
+        attempt: &Attempt,
+        after: Duration,
+        class: ErrorClass,
+        finished: &Finished,
+    ) -> Result<(), Failure> {
+        let is_last = lease.task.failures.saturating_add(1) >= lease.task.max_failures;
+        let dir = self.attempt_dir(attempt);
+        let mut note = Note::read(&dir)?;
+        if is_last || !note.may_go_on() {
+            return Ok(());
+        }
+        note.waits = true;
+        note.write(&dir)?;
+        let error = format!("{}: {}", class.code(), host::text::one_line(&finished.message, 300));
+        Err(Failure::Task(TaskFailure::Retry { after: Some(after), error }))
+    }
+
+    /// Everything that an attempt's engine said, over all of its runs.
+    fn read_runs(&self, attempt: &Attempt, engine: Engine) -> Result<Transcript, Failure> {
+        let dir = self.attempt_dir(attempt);
+        let home = dir.join("home");
+        let note = Note::read(&dir)?;
+        let mut transcript = Transcript::new(engine).wanting_answer(true);
+        for (before, resumed) in note.before(&dir).iter().zip(&note.resumed) {
+            read_run(&mut transcript, before, engine)?;
+            transcript.untold_usage(&home);
+            transcript.next_run(*resumed);
+        }
+        read_run(&mut transcript, &dir, engine)?;
+        transcript.untold_usage(&home);
+        Ok(transcript)
+    }
+
+    /// Tells the ledger that an attempt goes on under this lease, in whichever way.
+    pub(crate) fn keeping(&self, lease: &Lease) -> Cause {
+        Cause::of(self.actor()).acknowledging(lease.keep())
     }
 }
 
+fn read_run(transcript: &mut Transcript, dir: &Path, engine: Engine) -> Result<(), Failure> {
+    let mut offset = 0;
+    loop {
+        let chunk = spool::read(dir, engine.stream(), offset, PIECE).map_err(Failure::retry)?;
+        if chunk.bytes.is_empty() {
+            transcript.flush();
+            return Ok(());
+        }
+        offset = chunk.next_offset;
+        transcript.feed(&chunk.bytes);
+    }
+}
+
+fn new_session(engine: Engine) -> Session {
+    match engine.capabilities().preset_session {
+        true => Session::Preset(host::random::uuid_v4().to_string()),
+        false => Session::New,
+    }
+}
+
+/// Whether a tree ended because nobody was there for it, rather than by itself.
+fn is_cut_off(outcome: &Outcome) -> bool {
+    match outcome {
+        Outcome::DeadlinePassed | Outcome::ControllerLost => true,
+        Outcome::Stopped { reason } => reason == FENCED,
+        Outcome::Exited { .. }
+        | Outcome::Signaled { .. }
+        | Outcome::TimedOut { .. }
+        | Outcome::OutputLimit
+        | Outcome::LaunchFailed(_) => false,
+    }
+}
+
+/// Whether a resumed run ended at once because there was nothing to resume.
+fn is_unknown_session(ended: &EngineEnd) -> bool {
+    let message = ended.finished.message.to_ascii_lowercase();
+    let said = ["no conversation found", "no rollout found", "session not found", "cannot go on with a session"];
+    matches!(ended.finished.class, Some(ErrorClass::BadRequest | ErrorClass::ProtocolError))
+        && (said.iter().any(|words| message.contains(words)) || message.contains("session"))
+}
+
+/// What a session is told that goes on after it was cut off.
+pub(crate) fn going_on(prompt: &str) -> String {
+    format!(
+        "Your work was cut off; the checkout is as you left it. Look at what is there, then finish what you were asked \
+         to do:\n\n{prompt}"
+    )
+}
+
 /// All that a program started for a protocol finds in its environment.
-pub(crate) fn plain_environment(home: &std::path::Path) -> Vec<(String, String)> {
-    [("PATH", "/usr/local/bin:/usr/bin:/bin"), ("LANG", "C.UTF-8")]
+pub(crate) fn plain_environment(home: &Path) -> Vec<(String, String)> {
+    [("PATH", host::process::DEFAULT_PATH), ("LANG", "C.UTF-8")]
         .into_iter()
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .chain([("HOME".to_owned(), home.to_string_lossy().into_owned())])
@@ -182,25 +488,19 @@ pub(crate) fn plain_environment(home: &std::path::Path) -> Vec<(String, String)>
 /// An attempt that ended before anything of it ran.
 pub(crate) fn failed(code: &str, why: impl Into<String>) -> Ran {
     let why = why.into();
-    let finished = Finished { outcome: EngineOutcome::Failed, message: why.clone(), structured: None };
+    let finished = Finished::failed(why.clone());
     let end = control::steps::ended(Ending::Failed, why.clone());
-    Ran::Ended(Box::new(EngineEnd { end, finished, failure: Some(Why::new(code, why)) }))
+    Ran::Ended(Box::new(EngineEnd { end, finished, failure: Some(Why::new(code, why)), session: None }))
 }
 
-/// What is not said stays unknown: only what was named is added up.
-fn count(usage: &mut Option<Usage>, event: &EngineEvent) {
-    let EngineEvent::Usage(said) = event else { return };
-    let sum = usage.get_or_insert_default();
-    let add = |total: &mut Option<u64>, more: Option<u64>| {
-        if let Some(more) = more {
-            *total = Some(total.unwrap_or(0).saturating_add(more));
-        }
-    };
-    add(&mut sum.input_tokens, said.input_tokens);
-    add(&mut sum.cached_tokens, said.cached_tokens);
-    add(&mut sum.output_tokens, said.output_tokens);
-    if let Some(cost) = said.cost_micro_usd {
-        let cost = i64::try_from(cost).unwrap_or(i64::MAX);
-        sum.cost_micro_usd = Some(sum.cost_micro_usd.unwrap_or(0).saturating_add(cost));
+/// What is not said stays unknown: only what was named was added up.
+fn usage_of(told: engines::engine::Usage) -> Usage {
+    Usage {
+        input_tokens: told.input_tokens,
+        cached_tokens: told.cached_tokens,
+        cache_write_tokens: told.cache_write_tokens,
+        output_tokens: told.output_tokens,
+        reasoning_tokens: told.reasoning_tokens,
+        cost_micro_usd: told.cost_micro_usd.map(|cost| i64::try_from(cost).unwrap_or(i64::MAX)),
     }
 }

@@ -13,7 +13,7 @@ use domain::{
     ids::StepId,
     project::{EngineChoice, Project},
     protocol::{Ended, Executed, Protocol},
-    spec::{QaPolicy, StepType},
+    spec::{QaPolicy, Retry, StepType},
     step::{Candidate, Failure as Why, Step},
     task::TaskKind,
 };
@@ -23,7 +23,7 @@ use serde::Deserialize;
 
 use crate::{
     Worker,
-    engine_run::{EngineEnd, Ran, Task, failed},
+    engine_run::{EngineEnd, Ran, Takeover, Task, failed, going_on},
     failure::Failure,
     lease::Lease,
     papers::{self, Integrating},
@@ -129,31 +129,78 @@ impl Worker {
         step: &Step,
         attempt: Attempt,
     ) -> Result<(), Failure> {
-        let found = match engines::engine::find(&attempt.engine) {
-            Some(engine) => self.find_engine(&attempt).await?.map(|found| (engine, found)),
-            None => None,
+        // In the order of the design: what runs is adopted, else its session goes on, else it starts from the tip.
+        let again = step.spec.retry() == Retry::Safe;
+        let takeover = self.take_engine_over(lease, &attempt, again).await?;
+        let session = match &takeover {
+            Takeover::Lost => {
+                let done = Cause::of(self.actor()).acknowledging(lease.done());
+                let why = "its worker and its supervisor are gone";
+                self.control.interrupt_step(protocol.id, step.id, attempt.fence, why, &done).await?;
+                self.forget_worktree(&attempt);
+                return Ok(());
+            }
+            Takeover::Again { session } => session.clone(),
+            Takeover::Follow(..) => None,
         };
-        let Some((engine, found)) = found else {
-            let done = Cause::of(self.actor()).acknowledging(lease.done());
-            let why = "its worker and its supervisor are gone";
-            self.control.interrupt_step(protocol.id, step.id, attempt.fence, why, &done).await?;
-            self.forget_worktree(&attempt);
-            return Ok(());
-        };
-        let keep = Cause::of(self.actor()).acknowledging(lease.keep());
-        let protocol = self.control.adopt_step(protocol.id, step.id, attempt.fence, lease.fence, &keep).await?;
+        let keep = self.keeping(lease);
+        let protocol =
+            self.control.adopt_step(protocol.id, step.id, attempt.fence, lease.fence, session, &keep).await?;
         let Some((step, attempt)) = held_attempt(&protocol, step.id, lease) else {
             // Cancelled at this very moment.
             return self.clean_up(lease, &attempt).await;
         };
-        let ran = self.follow_engine(lease, &attempt, engine, found).await?;
-        match self.bench(&protocol).await? {
-            Ok(bench) => self.end_step(lease, &protocol, &step, &attempt, Some(&bench), ran).await,
-            Err(error) => {
+        let (ran, bench) = match takeover {
+            // Before anything that may fail: an engine that is to stop does not wait for a repository.
+            Takeover::Follow(followed) => {
+                let (engine, found) = *followed;
+                let ran = self.follow_engine(lease, &attempt, &engine, found).await?;
+                (Some(ran), self.bench(&protocol).await?)
+            }
+            Takeover::Again { session } => match self.bench(&protocol).await? {
+                Ok(bench) => {
+                    let ran = self.go_on_with_step(lease, &bench, &protocol, &step, &attempt, session).await?;
+                    (Some(ran), Ok(bench))
+                }
+                Err(error) => (None, Err(error)),
+            },
+            Takeover::Lost => return Ok(()),
+        };
+        match (ran, bench) {
+            (Some(ran), Ok(bench)) => self.end_step(lease, &protocol, &step, &attempt, Some(&bench), ran).await,
+            (_, Err(error)) => {
                 let ran = failed(error.kind(), full(&error));
                 self.end_step(lease, &protocol, &step, &attempt, None, ran).await
             }
+            (None, Ok(_)) => Ok(()),
         }
+    }
+
+    /// Runs a step's engine again in the attempt that it was begun in: in its session with what it left in the worktree,
+    /// or from the beginning.
+    async fn go_on_with_step(
+        &self,
+        lease: &Lease,
+        bench: &Bench,
+        protocol: &Protocol,
+        step: &Step,
+        attempt: &Attempt,
+        session: Option<String>,
+    ) -> Result<Ran, Failure> {
+        let choice = choice_of(&bench.project, step).filter(|choice| choice.id == attempt.engine);
+        let choice = choice.unwrap_or_else(|| EngineChoice { id: attempt.engine.clone(), scenario: None });
+        let task = match self.task_of(bench, protocol, step, Some(choice)).await {
+            Ok(task) => task,
+            Err(why) => return Ok(failed(&why.code, why.why)),
+        };
+        let prompt = if session.is_some() { going_on(&task.prompt) } else { task.prompt.clone() };
+        if session.is_none() {
+            self.forget_worktree(attempt);
+            if let Err(error) = bench.repository.mirror.checkout(&bench.base, &self.worktree_dir(attempt)).await {
+                return Ok(failed(error.kind(), full(&error)));
+            }
+        }
+        self.run_engine_again(lease, attempt, &task, session, &prompt).await
     }
 
     async fn task_of(
@@ -164,8 +211,8 @@ impl Worker {
         choice: Option<EngineChoice>,
     ) -> Result<Task, Why> {
         let choice = choice.ok_or_else(|| Why::new("engine_unavailable", "no engine is configured for execution"))?;
-        let engine =
-            engines::engine::require(&choice.id).map_err(|error| Why::new("engine_unavailable", full(&error)))?;
+        let unavailable = |error| Why::new("engine_unavailable", full(&error));
+        let engine = self.config.engines.require(&choice.id).map_err(unavailable)?.clone();
         let prompt = prompt_of(bench, protocol, step).await.map_err(|error| Why::new(error.kind(), full(&error)))?;
         let model =
             step.spec.model.clone().or_else(|| {
@@ -211,6 +258,11 @@ impl Worker {
             (Ran::Ended(ended), bench) => match (*ended, bench) {
                 (EngineEnd { end, failure: None, .. }, Some(bench)) => {
                     match self.take_result(bench, protocol, step, attempt, &end).await {
+                        Ok(candidate) if candidate.diff.files == 0 && self.is_judged_by_its_diff(attempt) => {
+                            let why = format!("{} ended with exit code 0 and changed nothing", attempt.engine);
+                            let end = Ended { ending: Ending::Failed, ..end };
+                            Executed { end, failure: Some(Why::new("empty_diff", why)), candidate: None }
+                        }
                         Ok(candidate) => Executed { end, failure: None, candidate: Some(candidate) },
                         Err(error) => not_taken(&error),
                     }
@@ -222,6 +274,11 @@ impl Worker {
         self.persist(lease, report).await?;
         self.forget_worktree(attempt);
         Ok(())
+    }
+
+    /// Whether the exit code of an attempt's engine says nothing.
+    fn is_judged_by_its_diff(&self, attempt: &Attempt) -> bool {
+        self.config.engines.find(&attempt.engine).is_some_and(|found| found.engine.is_judged_by_its_diff())
     }
 
     /// Makes a commit of what the engine left in its worktree, and keeps it alive under the attempt's fence.

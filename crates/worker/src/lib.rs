@@ -9,6 +9,7 @@ pub mod lease;
 mod advance_branch;
 mod claims;
 mod deliver;
+mod engine_note;
 mod engine_run;
 mod execute_step;
 mod expire;

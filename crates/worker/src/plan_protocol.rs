@@ -17,12 +17,13 @@ use domain::{
     spec::{ProtocolSpec, SpecProblem, StepSpec},
     step::Failure as Why,
 };
-use engines::engine::Phase;
+use engines::engine::{Configured, Finished, Phase};
 use forge::git::{GitError, types::ObjectId, types::RepoPath};
 
 use crate::{
     Worker,
-    engine_run::{EngineEnd, Ran, Task},
+    engine_note::Note,
+    engine_run::{EngineEnd, Ran, Takeover, Task, going_on},
     failure::Failure,
     lease::Lease,
     papers,
@@ -97,8 +98,8 @@ impl Worker {
                 Ok((Plan::of_spec(&protocol.name, spec_of_steps(&protocol)), end))
             }
             Source::Engine(choice) => {
-                let engine = match engines::engine::require(&choice.id) {
-                    Ok(engine) => engine,
+                let engine = match self.config.engines.require(&choice.id) {
+                    Ok(engine) => engine.clone(),
                     Err(error) => {
                         let why = Why::new("engine_unavailable", full(&error));
                         return self.fail_plan(lease, &protocol, &attempt, why, None).await;
@@ -110,6 +111,7 @@ impl Worker {
                     return self.fail_plan(lease, &protocol, &attempt, why, None).await;
                 }
                 let ran = self.run_engine(lease, &attempt, &task).await?;
+                let ran = self.corrected(lease, &attempt, &task, ran).await?;
                 return self.end_planning(lease, &protocol, &attempt, &repository, &base, ran).await;
             }
         };
@@ -129,27 +131,78 @@ impl Worker {
 
     /// An earlier worker began: its engine is adopted, or planning starts again.
     async fn take_plan_over(&self, lease: &Lease, protocol: &Protocol, attempt: Attempt) -> Result<(), Failure> {
-        let found = match engines::engine::find(&attempt.engine) {
-            Some(engine) => self.find_engine(&attempt).await?.map(|found| (engine, found)),
-            None => None,
+        // Planning changes nothing outside its worktree, so that it may always go on.
+        let takeover = self.take_engine_over(lease, &attempt, true).await?;
+        let session = match &takeover {
+            Takeover::Lost => {
+                let done = Cause::of(self.actor()).acknowledging(lease.done());
+                self.control.interrupt_plan(protocol.id, attempt.fence, "its worker is gone", &done).await?;
+                return Ok(());
+            }
+            Takeover::Again { session } => session.clone(),
+            Takeover::Follow(..) => None,
         };
-        let Some((engine, found)) = found else {
-            let done = Cause::of(self.actor()).acknowledging(lease.done());
-            self.control.interrupt_plan(protocol.id, attempt.fence, "its worker is gone", &done).await?;
-            return Ok(());
-        };
-        let keep = Cause::of(self.actor()).acknowledging(lease.keep());
-        let protocol = self.control.adopt_plan(protocol.id, attempt.fence, lease.fence, &keep).await?;
+        let keep = self.keeping(lease);
+        let protocol = self.control.adopt_plan(protocol.id, attempt.fence, lease.fence, session, &keep).await?;
         let Some(attempt) = protocol.planning().cloned() else {
             // Cancelled at this very moment.
             return self.clean_up(lease, &attempt).await;
         };
         // Before anything that may fail: an engine that is to stop does not wait for a repository.
-        let ran = self.follow_engine(lease, &attempt, engine, found).await?;
+        let followed = match takeover {
+            Takeover::Follow(followed) => {
+                let (engine, found) = *followed;
+                Ok(self.follow_engine(lease, &attempt, &engine, found).await?)
+            }
+            Takeover::Again { session } => Err(session),
+            Takeover::Lost => return Ok(()),
+        };
         let project = self.control.get::<Project>(&protocol.project.to_string()).await?.subject;
         let (repository, base) =
             self.prepare_plan(&project, &protocol).await.map_err(|error| Failure::retry(full(&error)))?;
+        let task = self.config.engines.find(&attempt.engine).map(|engine| {
+            let own = project.engines.planning.clone().filter(|choice| choice.id == attempt.engine);
+            let choice = own.unwrap_or_else(|| EngineChoice { id: attempt.engine.clone(), scenario: None });
+            planning_task(engine.clone(), choice, &project, &protocol)
+        });
+        let Some(task) = task else { return Err(Failure::retry("the engine is no longer configured here")) };
+        let ran = match followed {
+            Ok(ran) => ran,
+            Err(session) => {
+                let prompt = if session.is_some() { going_on(&task.prompt) } else { task.prompt.clone() };
+                self.run_engine_again(lease, &attempt, &task, session, &prompt).await?
+            }
+        };
+        let ran = self.corrected(lease, &attempt, &task, ran).await?;
         self.end_planning(lease, &protocol, &attempt, &repository, &base, ran).await
+    }
+
+    /// Gives an answer that does not meet its schema back once, in the session that it came from.
+    async fn corrected(&self, lease: &Lease, attempt: &Attempt, task: &Task, ran: Ran) -> Result<Ran, Failure> {
+        let Ran::Ended(ended) = &ran else { return Ok(ran) };
+        if ended.failure.is_some() || lease.is_told_to_stop() {
+            return Ok(ran);
+        }
+        let problems = match plan_of(&ended.finished) {
+            Ok(_) => return Ok(ran),
+            Err(problems) => problems,
+        };
+        let dir = self.attempt_dir(attempt);
+        let mut note = Note::read(&dir)?;
+        let session = ended.session.clone().filter(|_| task.engine.engine.capabilities().resume);
+        let (Some(session), false, true) = (session, note.corrected, note.may_go_on()) else { return Ok(ran) };
+        note.corrected = true;
+        note.write(&dir)?;
+        tracing::info!(attempt = %attempt.id, "The answer of attempt {} is given back for correction", attempt.id);
+        let prompt = format!(
+            "Your answer cannot be used: {}. Answer again with the whole document, corrected, and nothing else.",
+            told(&problems)
+        );
+        match self.run_engine_again(lease, attempt, task, Some(session), &prompt).await? {
+            // The first answer is what there is to be told of.
+            Ran::CutOff { .. } => Ok(ran),
+            corrected => Ok(corrected),
+        }
     }
 
     async fn end_planning(
@@ -168,7 +221,7 @@ impl Worker {
                 EngineEnd { end, failure: Some(why), .. } => {
                     return self.fail_plan(lease, protocol, attempt, why, Some(end)).await;
                 }
-                EngineEnd { end, finished, failure: None } => (end, finished),
+                EngineEnd { end, finished, failure: None, .. } => (end, finished),
             },
             Ran::Stopped => {
                 self.control.interrupt_plan(protocol.id, attempt.fence, "stopped", &done).await?;
@@ -179,11 +232,7 @@ impl Worker {
                 return Ok(());
             }
         };
-        let plan = match &finished.structured {
-            None => Err(vec![SpecProblem::new("", "the engine gave no structured answer")]),
-            Some(answer) => check_planning(answer),
-        };
-        match plan {
+        match plan_of(&finished) {
             Ok(plan) => self.hand_plan_in(lease, protocol, attempt, repository, base, plan, end).await,
             Err(problems) => {
                 self.fail_plan(lease, protocol, attempt, Why::new("invalid_plan", told(&problems)), Some(end)).await
@@ -269,6 +318,14 @@ pub(crate) fn protocol_id(lease: &Lease) -> Result<ProtocolId, Failure> {
     lease.task.subject.id.parse().map(ProtocolId).map_err(Failure::give_up)
 }
 
+/// The plan that an engine answered, checked against the schema and the rules.
+fn plan_of(finished: &Finished) -> Result<Plan, Vec<SpecProblem>> {
+    match &finished.structured {
+        None => Err(vec![SpecProblem::new("", "the engine gave no structured answer")]),
+        Some(answer) => check_planning(answer),
+    }
+}
+
 fn source_of(project: &Project, protocol: &Protocol) -> Source {
     match (&protocol.spec, protocol.steps.is_empty(), &project.engines.planning) {
         (_, false, _) => Source::Steps,
@@ -283,7 +340,7 @@ fn spec_of_steps(protocol: &Protocol) -> ProtocolSpec {
     ProtocolSpec { steps, version: None, plan: None, placeholders: None, template: None, metadata: None }
 }
 
-fn planning_task(engine: engines::Engine, choice: EngineChoice, project: &Project, protocol: &Protocol) -> Task {
+fn planning_task(engine: Configured, choice: EngineChoice, project: &Project, protocol: &Protocol) -> Task {
     let asked = protocol.description.as_deref().unwrap_or(&protocol.name);
     let prompt = format!(
         "Plan the following work in this repository as steps. Answer only with JSON that meets the given schema: \

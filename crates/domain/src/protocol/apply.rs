@@ -76,7 +76,7 @@ impl Aggregate for Protocol {
                     Some(step) => self.block(*step, &BlockedOn::Conflict { why: why.clone() }),
                 }
             }
-            ProtocolEvent::AttemptAdopted { step: None, fence, worker } => adopt(&mut self.attempt, *fence, worker),
+            ProtocolEvent::AttemptAdopted { step: None, fence, worker, .. } => adopt(&mut self.attempt, *fence, worker),
             ProtocolEvent::StepBlocked { step, on } => self.block(*step, on),
             ProtocolEvent::StepCompleted { step, .. } => {
                 self.change(*step, |step| step.apply(event));

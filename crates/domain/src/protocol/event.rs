@@ -70,6 +70,9 @@ pub enum ProtocolEvent {
         step: Option<StepId>,
         fence: Fence,
         worker: String,
+        /// The engine session that is gone on with. Absent when the processes themselves were still there, or had ended.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        session: Option<String>,
     },
     StepExecuted {
         step: StepId,

@@ -25,9 +25,10 @@ impl Deciding {
                 self.begin_plan(begin, engine);
                 Ok(())
             }
-            ProtocolCommand::AdoptPlan { old, fence, worker } => {
+            ProtocolCommand::AdoptPlan { old, fence, worker, session } => {
                 self.check_plan_fence(*old)?;
-                self.emit(ProtocolEvent::AttemptAdopted { step: None, fence: *fence, worker: worker.clone() });
+                let (worker, session) = (worker.clone(), session.clone());
+                self.emit(ProtocolEvent::AttemptAdopted { step: None, fence: *fence, worker, session });
                 Ok(())
             }
             ProtocolCommand::PlanReady { fence, plan } => {
@@ -57,13 +58,13 @@ impl Deciding {
     pub(super) fn decide_work(&mut self, command: &ProtocolCommand) -> Decided {
         match command {
             ProtocolCommand::StartStep { step, begin, engine, gate } => self.start_step(*step, begin, engine, gate),
-            ProtocolCommand::AdoptStep { step, old, fence, worker } => {
+            ProtocolCommand::AdoptStep { step, old, fence, worker, session } => {
                 let found = self.step(*step)?;
                 if !executes(&found, *old) && !checks(&found, *old) {
                     return Err(self.fenced());
                 }
-                let (step, fence, worker) = (Some(*step), *fence, worker.clone());
-                self.emit(ProtocolEvent::AttemptAdopted { step, fence, worker });
+                let (step, fence, worker, session) = (Some(*step), *fence, worker.clone(), session.clone());
+                self.emit(ProtocolEvent::AttemptAdopted { step, fence, worker, session });
                 Ok(())
             }
             ProtocolCommand::StepExecuted { step, fence, result } => self.step_executed(*step, *fence, result),

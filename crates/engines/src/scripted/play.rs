@@ -34,12 +34,13 @@ pub(super) fn play(scenario: &Scenario, subject: &Subject, worktree: &Path) -> i
         outcome: EngineOutcome::Completed,
         message: "the scene was played to its end".to_owned(),
         structured: player.answer,
+        class: None,
     }));
     0
 }
 
 /// Prints one event as a line.
-pub(super) fn emit(event: &EngineEvent) {
+pub(crate) fn emit(event: &EngineEvent) {
     let line = serde_json::to_string(event).expect("an event has only plain fields");
     print_line(&line);
 }

@@ -10,3 +10,6 @@ mod probes;
 mod sandbox;
 mod scripted;
 mod spawn;
+mod told;
+mod transcripts;
+mod hostile;

@@ -6,7 +6,7 @@ use engines::engine::{
     Transcript, Usage,
 };
 use engines::exit::{Exit, Outcome};
-use engines::spec::{Limits, Stream};
+use engines::spec::Stream;
 use serde_json::json;
 use std::time::Duration;
 
@@ -64,17 +64,11 @@ fn request(place: &Place, phase: Phase, step: &str, attempt: u32) -> EngineReque
     std::fs::write(&scenario, SCENARIO).unwrap();
     std::fs::write(place.work().join("add.sh"), "echo $(($1 - $2))\n").unwrap();
     std::fs::write(place.work().join("old.txt"), "old").unwrap();
+    let subject = Subject { phase, step: step.into(), attempt };
     EngineRequest {
-        subject: Subject { phase, step: step.into(), attempt },
-        prompt: "make the test pass".into(),
-        worktree: place.work(),
-        attempt_dir: place.attempt(),
-        model: None,
-        resume: None,
-        output_schema: None,
-        limits: Limits::default(),
         env: place.sh("").env,
         settings: Settings { scenario: Some(scenario), exe: binary(), ..Settings::default() },
+        ..EngineRequest::new(subject, "make the test pass", &place.work(), &place.attempt())
     }
 }
 
@@ -89,7 +83,7 @@ async fn play(request: &EngineRequest) -> (Vec<EngineEvent>, Finished, Exit) {
     }
     events.extend(transcript.flush());
     let exit = supervised.wait().await.unwrap();
-    let finished = transcript.conclude(&exit);
+    let finished = transcript.conclude(&exit, "");
     (events, finished, exit)
 }
 
@@ -105,6 +99,7 @@ async fn a_plan_is_answered_with_its_usage_and_says_that_it_is_scripted() {
         outcome: EngineOutcome::Completed,
         message: "the scene was played to its end".into(),
         structured: Some(json!({"steps": [{"name": "fix"}]})),
+        class: None,
     };
     assert_eq!(
         events,
@@ -161,7 +156,7 @@ async fn a_stubborn_engine_is_killed_with_what_it_started() {
 
     assert!(exit.killed && exit.all_gone);
     assert_eq!(place.alive(), Vec::<String>::new());
-    let finished = Transcript::new(Engine::Scripted).conclude(&exit);
+    let finished = Transcript::new(Engine::Scripted).conclude(&exit, "");
     assert_eq!(finished.message, "was stopped: canceled");
 }
 
@@ -200,6 +195,6 @@ async fn the_shell_engine_is_its_command() {
     let mut transcript = Transcript::new(Engine::Shell);
     let events = transcript.feed(place.output().as_bytes());
     assert_eq!(events, [EngineEvent::Text { text: "hi".into() }]);
-    let finished = transcript.conclude(&exit);
+    let finished = transcript.conclude(&exit, "");
     assert_eq!((finished.outcome, finished.message.as_str()), (EngineOutcome::Failed, "ended with exit code 2"));
 }

@@ -5,7 +5,7 @@ use super::value::Kind;
 /// One key of the configuration.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Key {
-    /// Dotted, as in the file's tables. A name that ends in `.*` stands for any last part.
+    /// Dotted, as in the file's tables. A `*` stands for any one part.
     pub(crate) name: &'static str,
     pub(crate) kind: Kind,
     pub(crate) default: Option<&'static str>,
@@ -30,6 +30,30 @@ pub(crate) const KEYS: &[Key] = &[
     ),
     key("database_url", Kind::Secret, None, "postgres://… shared by several nodes; SQLite in data_dir when missing"),
     key("dev_channel", Kind::Bool, Some("false"), "take messages of the development channel, on loopback only"),
+    key(
+        "engines.*.acp",
+        Kind::List,
+        None,
+        "the command line of an agent that speaks ACP: makes an engine of this name",
+    ),
+    key(
+        "engines.*.allowed_tools",
+        Kind::List,
+        None,
+        "the tools that the engine may use unasked; what its work needs when missing",
+    ),
+    key("engines.*.base_url", Kind::Text, None, "where the engine finds its model; its own default when missing"),
+    key(
+        "engines.*.command",
+        Kind::List,
+        None,
+        "the program and what stands before our arguments; found in PATH when missing",
+    ),
+    key("engines.*.effort", Kind::Text, None, "how hard the model thinks, in the engine's own word"),
+    key("engines.*.extra_args", Kind::List, None, "arguments behind ours"),
+    key("engines.*.key_env", Kind::Text, None, "the variable of the worker's environment that holds the model's key"),
+    key("engines.*.max_turns", ONE_OR_MORE, None, "after how many turns the engine stops, where it counts them"),
+    key("engines.*.model", Kind::Text, None, "the model, where neither step nor project names one"),
     key("jobs", Kind::Path, None, "the job catalog; jobs.toml in data_dir when it is there"),
     key("log.filter", Kind::Text, Some("info"), "what is logged, such as `info,worker=debug`"),
     key("log.format", Kind::Choice(&["text", "json"]), Some("text"), "how a line of the log looks"),
@@ -79,7 +103,10 @@ pub(crate) const KEYS: &[Key] = &[
     key("worker.caps.per_project", ONE_OR_MORE, None, "engines of one project at once, over all nodes"),
     key("worker.caps.total", ONE_OR_MORE, None, "engines and jobs at once, over all nodes"),
     key("worker.drain", Kind::Duration, Some("10s"), "how long a stop waits for work under way"),
+    key("worker.engine_idle", Kind::Duration, Some("15m"), "how long an engine may be silent"),
     key("worker.engine_slots", ONE_OR_MORE, Some("8"), "engines and jobs at once in this process"),
+    key("worker.engine_stall", Kind::Duration, Some("3m"), "how long an engine may only wait for its model"),
+    key("worker.engine_wall", Kind::Duration, Some("1h"), "how long one run of an engine may take"),
     key("worker.fast_slots", ONE_OR_MORE, Some("64"), "other tasks at once in this process"),
     key("worker.lease", Kind::Duration, Some("30s"), "PostgreSQL: how long a claim lasts without a heartbeat"),
     key("worker.outlive", Kind::Duration, Some("30s"), "SQLite: how long work lives on when its worker is gone"),
@@ -87,9 +114,10 @@ pub(crate) const KEYS: &[Key] = &[
 
 /// The key of that name.
 pub(crate) fn find(name: &str) -> Option<&'static Key> {
-    KEYS.iter().find(|key| match key.name.strip_suffix('*') {
-        Some(table) => name.strip_prefix(table).is_some_and(|last| !last.is_empty() && !last.contains('.')),
-        None => key.name == name,
+    KEYS.iter().find(|key| {
+        let (known, asked) = (key.name.split('.'), name.split('.'));
+        known.clone().count() == asked.clone().count()
+            && known.zip(asked).all(|(known, asked)| known == asked || known == "*" && !asked.is_empty())
     })
 }
 

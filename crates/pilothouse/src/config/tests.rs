@@ -119,3 +119,30 @@ fn variables_of_tests_and_of_the_client_are_no_keys() {
 
     assert_eq!(layer.settings.keys().collect::<Vec<_>>(), ["log.filter"]);
 }
+
+#[test]
+fn engines_are_configured_by_name_and_agents_by_their_command() {
+    let text = "[engines.codex]\ncommand = [\"/opt/codex\"]\nbase_url = \"http://127.0.0.1:1/v1\"\nmax_turns = 5\n\
+                [engines.goose]\nacp = [\"goose\", \"acp\"]\nkey_env = \"GOOSE_KEY\"\nallowed_tools = [\"read\"]\n";
+    let table = Settings::merge([file(text).unwrap()]).engines();
+
+    let codex = table.find("codex").unwrap();
+    assert_eq!((codex.program(), codex.max_turns), (Some("/opt/codex"), Some(5)));
+    assert_eq!(codex.endpoint().base_url.as_deref(), Some("http://127.0.0.1:1/v1"));
+    let goose = table.find("goose").unwrap();
+    assert_eq!((goose.engine, goose.command.join(" ")), (engines::engine::Engine::Acp, "goose acp".to_owned()));
+    assert_eq!((goose.key_variable(), goose.allowed_tools.len()), (Some("GOOSE_KEY"), 1));
+    // What nothing is said of is there all the same.
+    assert_eq!(table.find("claude").unwrap().program(), Some("claude"));
+}
+
+#[test]
+fn engines_that_cannot_be_meant_are_refused() {
+    let problems = |text: &str| Settings::merge([file(text).unwrap()]).engine_problems().join("\n");
+
+    assert_eq!(problems("[engines.claude]\nmodel = \"opus\"\n"), "");
+    assert!(problems("[engines.cluade]\nmodel = \"opus\"\n").contains("engines.cluade: there is no such engine"));
+    assert!(problems("[engines.codex]\nacp = [\"x\"]\n").contains("an adapter has this name"));
+    assert!(problems("[engines.x]\nacp = []\n").contains("there is no command"));
+    assert!(file("[engines.codex]\nkey = \"sk-1\"\n").unwrap_err().contains("engines.codex.key: unknown key"));
+}

@@ -24,6 +24,7 @@ macro_rules! on_both {
     };
 }
 
+mod engines;
 mod protocols;
 mod retention;
 mod stopping;

@@ -105,9 +105,14 @@ impl<'a> Work<'a> {
     }
 
     pub(crate) async fn worker(&self) -> Handle {
+        self.worker_with(|_| {}).await
+    }
+
+    pub(crate) async fn worker_with(&self, configure: impl FnOnce(&mut WorkerConfig)) -> Handle {
         let mut config = WorkerConfig::new(self.app.ledger.dir(), exe());
         config.drain = std::time::Duration::from_millis(200);
         config.local_repositories = LocalPolicy::OwnedBy(process::effective_uid());
+        configure(&mut config);
         worker::start(config, self.app.control.clone()).await.unwrap()
     }
 

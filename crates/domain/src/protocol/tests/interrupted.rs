@@ -51,7 +51,8 @@ fn an_interrupted_step_that_reaches_outside_asks_first() {
 fn an_adopted_attempt_ends_under_its_new_fence_only() {
     let mut told = Told::planned(Advance::Auto, vec![skip("01-fix")]);
     let old = told.start(1);
-    let adopt = ProtocolCommand::AdoptStep { step: StepId(1), old, fence: Fence(90), worker: "v".to_owned() };
+    let adopt =
+        ProtocolCommand::AdoptStep { step: StepId(1), old, fence: Fence(90), worker: "v".to_owned(), session: None };
 
     told.tell(&adopt).unwrap();
     let result = Box::new(made(candidate(&oid(0), &oid(1), 1)));

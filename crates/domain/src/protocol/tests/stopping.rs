@@ -220,7 +220,7 @@ impl World {
                 }
             }
             Stage::TakesOver(attempt) if self.engines.contains(&attempt.id) => {
-                let adopt = ProtocolCommand::AdoptStep { step, old: attempt.fence, fence, worker };
+                let adopt = ProtocolCommand::AdoptStep { step, old: attempt.fence, fence, worker, session: None };
                 match self.commit(rules, &adopt, keep) {
                     true if self.hold(hand, Stage::Watches) => {}
                     true => {

@@ -1,0 +1,61 @@
+//! What the driver is told: a private file that it reads at its start.
+
+use crate::engine::{EngineError, EngineRequest, McpServer, Session, Transport, asked_to_answer, utf8};
+use crate::sandbox::Profile;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Script {
+    /// The agent and its arguments.
+    pub(super) agent: Vec<String>,
+    pub(super) cwd: String,
+    pub(super) prompt: String,
+    pub(super) resume: Option<String>,
+    pub(super) model: Option<String>,
+    pub(super) wants_answer: bool,
+    pub(super) access: Profile,
+    /// Kinds and names of tools that it may use unasked; empty: what `access` means.
+    pub(super) allowed_tools: Vec<String>,
+    /// As the wire wants them.
+    pub(super) mcp_servers: Vec<Value>,
+    /// What the session had cost before, in micro-USD.
+    pub(super) spent_micro_usd: u64,
+}
+
+impl Script {
+    pub(super) fn of(request: &EngineRequest) -> Result<Self, EngineError> {
+        let mut agent = request.settings.command.clone();
+        agent.extend(request.settings.extra_args.iter().cloned());
+        let prompt = match &request.output_schema {
+            Some(schema) => asked_to_answer(&request.prompt, schema),
+            None => request.prompt.clone(),
+        };
+        let resume = match &request.session {
+            Session::Resume(id) => Some(id.clone()),
+            Session::New | Session::Preset(_) => None,
+        };
+        Ok(Self {
+            agent,
+            cwd: utf8(&request.worktree)?,
+            prompt,
+            resume,
+            model: request.model.clone(),
+            wants_answer: request.output_schema.is_some(),
+            access: request.access,
+            allowed_tools: request.settings.allowed_tools.clone(),
+            mcp_servers: request.mcp_servers.iter().map(mcp_server).collect(),
+            spent_micro_usd: request.spent.cost_micro_usd.unwrap_or(0),
+        })
+    }
+}
+
+fn mcp_server(server: &McpServer) -> Value {
+    match &server.transport {
+        Transport::Stdio { command, args } => {
+            json!({"name": server.name, "command": command, "args": args, "env": []})
+        }
+        Transport::Http { url } => json!({"type": "http", "name": server.name, "url": url, "headers": []}),
+    }
+}

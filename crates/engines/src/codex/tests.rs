@@ -1,0 +1,141 @@
+use crate::engine::{
+    Endpoint, Engine, EngineRequest, Key, McpServer, Phase, Prepared, Session, Subject, Transport, Usage,
+};
+use crate::sandbox::Profile;
+use serde_json::json;
+use std::path::Path;
+
+fn request() -> EngineRequest {
+    let subject = Subject { phase: Phase::Work, step: "01-fix".into(), attempt: 1 };
+    EngineRequest::new(subject, "--help me", Path::new("/work"), Path::new("/attempt"))
+}
+
+fn prepared(request: &EngineRequest) -> Prepared {
+    Engine::Codex.prepare(request).unwrap()
+}
+
+/// What stands behind the shell that gives it its input.
+fn argv(request: &EngineRequest) -> String {
+    let argv = prepared(request).argv;
+    assert_eq!(argv[..4], ["/bin/sh", "-c", r#"exec "$@" < "$0""#, "/attempt/home/prompt.txt"]);
+    argv[4..].join(" ")
+}
+
+fn config(request: &EngineRequest) -> toml::Table {
+    let files = prepared(request).files;
+    let file = files.iter().find(|file| file.path == Path::new("/attempt/home/.codex/config.toml")).unwrap();
+    toml::from_str(std::str::from_utf8(&file.content).unwrap()).unwrap()
+}
+
+#[test]
+fn it_is_started_with_its_prompt_as_its_input_and_its_sandbox_named() {
+    assert_eq!(argv(&request()), "codex exec --json --skip-git-repo-check -C /work -s workspace-write -");
+    let prompt = prepared(&request()).files.into_iter().find(|file| file.path.ends_with("prompt.txt")).unwrap();
+    assert_eq!(prompt.content, b"--help me");
+
+    let resumed = EngineRequest {
+        session: Session::Resume("01a1fc66".into()),
+        access: Profile::ReadOnly,
+        model: Some("gpt-5.5".into()),
+        output_schema: Some(json!({"type": "object"})),
+        ..request()
+    };
+    assert_eq!(
+        argv(&resumed),
+        "codex exec --json --skip-git-repo-check -C /work -s read-only -m gpt-5.5 --output-schema \
+         /attempt/home/schema.json resume 01a1fc66 -"
+    );
+}
+
+#[test]
+fn inside_a_sandbox_of_ours_it_builds_none_of_its_own() {
+    let mut inside = request();
+    inside.settings.sandboxed = true;
+    assert!(argv(&inside).contains("-s danger-full-access"));
+}
+
+#[test]
+fn the_key_reaches_it_and_not_its_tools() {
+    let asked = EngineRequest {
+        endpoint: Endpoint { base_url: Some("http://127.0.0.1:1/v1".into()), key: Some(Key::new("K", "sk-123")) },
+        ..request()
+    };
+    let prepared = prepared(&asked);
+    assert!(prepared.env.contains(&("PILOTHOUSE_MODEL_KEY".into(), "sk-123".into())));
+    assert!(prepared.files.iter().all(|file| !String::from_utf8_lossy(&file.content).contains("sk-123")));
+    assert!(!format!("{asked:?}").contains("sk-123"));
+
+    let config = config(&asked);
+    let provider = &config["model_providers"]["pilothouse"];
+    assert_eq!(provider["base_url"].as_str(), Some("http://127.0.0.1:1/v1"));
+    assert_eq!(provider["env_key"].as_str(), Some("PILOTHOUSE_MODEL_KEY"));
+    let policy = &config["shell_environment_policy"];
+    assert_eq!(policy["inherit"].as_str(), Some("core"));
+    let excluded: Vec<&str> = policy["exclude"].as_array().unwrap().iter().filter_map(|name| name.as_str()).collect();
+    assert!(excluded.contains(&"*KEY*") && excluded.contains(&"PILOTHOUSE_*"));
+}
+
+#[test]
+fn the_checkout_is_not_trusted_and_nobody_is_asked() {
+    let config = config(&request());
+    assert_eq!(config["projects"]["/work"]["trust_level"].as_str(), Some("untrusted"));
+    assert_eq!(config["approval_policy"].as_str(), Some("never"));
+    assert_eq!(config["check_for_update_on_startup"].as_bool(), Some(false));
+    assert_eq!(config["analytics"]["enabled"].as_bool(), Some(false));
+    assert!(config.get("model_provider").is_none());
+}
+
+#[test]
+fn tools_of_our_servers_are_approved_beforehand() {
+    let server = McpServer {
+        name: "orch".into(),
+        transport: Transport::Stdio { command: "/bin/mcp".into(), args: vec!["\"]\nx = 1".into()] },
+    };
+    let config = config(&EngineRequest { mcp_servers: vec![server], ..request() });
+    let server = &config["mcp_servers"]["orch"];
+    assert_eq!(server["default_tools_approval_mode"].as_str(), Some("approve"));
+    assert_eq!(server["args"][0].as_str(), Some("\"]\nx = 1"));
+}
+
+#[test]
+fn names_that_would_mean_something_else_are_refused() {
+    for name in ["-c", "--model", "a b", "x\"]", "", "a\nb", "é"] {
+        let asked = EngineRequest { model: Some(name.into()), ..request() };
+        assert!(Engine::Codex.prepare(&asked).is_err(), "{name:?}");
+        let asked = EngineRequest { session: Session::Resume(name.into()), ..request() };
+        assert!(Engine::Codex.prepare(&asked).is_err(), "{name:?}");
+    }
+}
+
+#[test]
+fn what_a_failed_turn_used_is_found_in_its_file() {
+    let home = tempfile::tempdir().unwrap();
+    let day = home.path().join("sessions/2026/11/21");
+    std::fs::create_dir_all(&day).unwrap();
+    let count = |input: u64| {
+        json!({"type": "event_msg", "payload": {"type": "token_count", "info": {
+            "total_token_usage": {"input_tokens": input, "cached_input_tokens": 1000, "output_tokens": 34,
+                "reasoning_output_tokens": 5, "total_tokens": 1234},
+            "last_token_usage": {"input_tokens": 1}}}})
+    };
+    let lines = [
+        count(1200).to_string(),
+        count(2400).to_string(),
+        json!({"type": "event_msg", "payload": {"type": "token_count", "info": null}}).to_string(),
+        json!({"type": "response_item", "payload": {"text": "token_count total_token_usage"}}).to_string(),
+        "{\"type\":\"event_msg\",\"payload\":{\"type\":\"token_count\",\"inf".to_owned(),
+    ];
+    std::fs::write(day.join("rollout-2026-11-21T05-37-57-01a1fc9c.jsonl"), lines.join("\n")).unwrap();
+    std::fs::write(day.join("rollout-2026-11-21T05-37-57-other.jsonl"), count(9).to_string()).unwrap();
+
+    let expected = Usage {
+        input_tokens: Some(2400),
+        cached_tokens: Some(1000),
+        output_tokens: Some(34),
+        reasoning_tokens: Some(5),
+        ..Usage::default()
+    };
+    assert_eq!(super::rollout::total(home.path(), "01a1fc9c"), Some(expected));
+    assert_eq!(super::rollout::total(home.path(), "missing"), None);
+    assert_eq!(super::rollout::total(Path::new("/nowhere"), "01a1fc9c"), None);
+}

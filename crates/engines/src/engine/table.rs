@@ -1,0 +1,112 @@
+//! The engines of one machine: the adapters with what the configuration says of them, and the ACP agents that it names.
+
+use super::{Endpoint, Engine, EngineError, Key};
+use std::collections::BTreeMap;
+
+/// One engine as it is configured here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Configured {
+    pub id: String,
+    pub engine: Engine,
+    /// The program with what stands before our own arguments; empty: the engine's own name. For ACP the agent.
+    pub command: Vec<String>,
+    pub extra_args: Vec<String>,
+    pub base_url: Option<String>,
+    /// The variable of the worker's environment that holds the key of the model; see [`Configured::key_variable`].
+    pub key_env: Option<String>,
+    /// The key, where that variable had one.
+    pub key: Option<Key>,
+    /// The model, where neither step nor project names one.
+    pub model: Option<String>,
+    pub effort: Option<String>,
+    pub max_turns: Option<u32>,
+    /// Tools that an engine that asks may use without anybody being asked.
+    pub allowed_tools: Vec<String>,
+}
+
+/// All engines of one machine, by id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EngineTable {
+    entries: BTreeMap<String, Configured>,
+}
+
+impl Configured {
+    /// An engine of which nothing is said.
+    pub fn new(id: impl Into<String>, engine: Engine) -> Self {
+        Self {
+            id: id.into(),
+            engine,
+            command: Vec::new(),
+            extra_args: Vec::new(),
+            base_url: None,
+            key_env: None,
+            key: None,
+            model: None,
+            effort: None,
+            max_turns: None,
+            allowed_tools: Vec::new(),
+        }
+    }
+
+    /// The variable that its key is looked for in.
+    pub fn key_variable(&self) -> Option<&str> {
+        self.key_env.as_deref().or(match self.engine {
+            Engine::Codex => Some("OPENAI_API_KEY"),
+            Engine::Claude => Some("ANTHROPIC_API_KEY"),
+            Engine::Gemini => Some("GEMINI_API_KEY"),
+            Engine::Shell | Engine::Scripted | Engine::Opencode | Engine::Acp | Engine::CodeMachine => None,
+        })
+    }
+
+    /// Looks for the key.
+    pub fn find_key(&mut self, read: impl Fn(&str) -> Option<String>) {
+        let found = self.key_variable().and_then(|name| Some((name.to_owned(), read(name)?)));
+        self.key = found.filter(|(_, key)| !key.trim().is_empty()).map(|(name, key)| Key::new(name, key));
+    }
+
+    /// Where the model is and what opens it.
+    pub fn endpoint(&self) -> Endpoint {
+        Endpoint { base_url: self.base_url.clone(), key: self.key.clone() }
+    }
+
+    /// The program that it is started by; `None` where it is part of this binary, or the step's own command.
+    pub fn program(&self) -> Option<&str> {
+        self.command.first().map(String::as_str).or_else(|| self.engine.program())
+    }
+}
+
+impl Default for EngineTable {
+    fn default() -> Self {
+        let entries =
+            Engine::ALL.into_iter().map(|engine| (engine.id().to_owned(), Configured::new(engine.id(), engine)));
+        Self { entries: entries.collect() }
+    }
+}
+
+impl EngineTable {
+    /// Puts an engine in, over one of the same id.
+    pub fn insert(&mut self, configured: Configured) {
+        self.entries.insert(configured.id.clone(), configured);
+    }
+
+    pub fn find(&self, id: &str) -> Option<&Configured> {
+        self.entries.get(id)
+    }
+
+    /// The engine with this id, or the error that says which ones there are.
+    pub fn require(&self, id: &str) -> Result<&Configured, EngineError> {
+        self.find(id).ok_or_else(|| EngineError::Unavailable {
+            engine: host::text::one_line(id, 100),
+            known: self.entries.keys().cloned().collect(),
+        })
+    }
+
+    /// Looks for the keys of all engines.
+    pub fn find_keys(&mut self, read: impl Fn(&str) -> Option<String>) {
+        self.entries.values_mut().for_each(|configured| configured.find_key(&read));
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Configured> {
+        self.entries.values()
+    }
+}

@@ -1,0 +1,94 @@
+//! The engines of this machine, from the keys below `engines`.
+
+use std::collections::BTreeSet;
+
+use engines::engine::{Configured, Engine, EngineTable, find};
+
+use super::{Settings, value::Value};
+
+const TABLE: &str = "engines.";
+
+/// Where the programs of engines are looked up: as whoever started this process would find them.
+pub(crate) fn search_path() -> String {
+    host::env::var("PATH").filter(|path| !path.is_empty()).unwrap_or_else(|| host::process::DEFAULT_PATH.to_owned())
+}
+
+impl Settings {
+    /// What is configured of engines, with the keys of their models as this process's environment has them.
+    pub(crate) fn engines(&self) -> EngineTable {
+        let mut table = EngineTable::default();
+        for name in self.engine_names() {
+            if let Some(configured) = self.engine(&name) {
+                table.insert(configured);
+            }
+        }
+        table.find_keys(host::env::var);
+        table
+    }
+
+    /// What is said of engines that cannot be meant.
+    pub(super) fn engine_problems(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        for name in self.engine_names() {
+            let origin = |key: &str| {
+                let full = format!("{TABLE}{name}.{key}");
+                self.iter().find(|(known, _)| *known == full).map(|(_, setting)| setting.origin.clone())
+            };
+            let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+            match (find(&name), origin("acp")) {
+                (Some(_), Some(origin)) => {
+                    problems.push(format!("{origin}: engines.{name}: an adapter has this name; choose another for the agent"));
+                }
+                (None, None) => problems.push(format!(
+                    "engines.{name}: there is no such engine; `acp = [\"command\", …]` makes one of an agent that speaks ACP"
+                )),
+                (None, Some(origin)) if name.len() > 64 || !name.chars().all(plain) => {
+                    problems.push(format!("{origin}: engines.{name}: a name has letters, digits, `-` and `_`"));
+                }
+                (None, Some(origin)) if self.texts(&format!("{TABLE}{name}.acp")).is_empty() => {
+                    problems.push(format!("{origin}: engines.{name}.acp: there is no command"));
+                }
+                (Some(_), None) | (None, Some(_)) => {}
+            }
+        }
+        problems
+    }
+
+    fn engine_names(&self) -> BTreeSet<String> {
+        let names = self.iter().filter_map(|(name, _)| name.strip_prefix(TABLE)?.split('.').next());
+        names.map(str::to_owned).collect()
+    }
+
+    fn engine(&self, name: &str) -> Option<Configured> {
+        let key = |key: &str| format!("{TABLE}{name}.{key}");
+        let found = |part: &str| self.iter().find(|(known, _)| *known == key(part)).map(|(_, setting)| &setting.value);
+        let text = |part: &str| match found(part) {
+            Some(Value::Text(text)) => Some(text.clone()),
+            _ => None,
+        };
+        let list = |part: &str| match found(part) {
+            Some(Value::List(texts)) => texts.clone(),
+            _ => Vec::new(),
+        };
+        let (engine, command) = match find(name) {
+            Some(engine) => (engine, list("command")),
+            None if list("acp").is_empty() => return None,
+            None => (Engine::Acp, list("acp")),
+        };
+        let max_turns = match found("max_turns") {
+            Some(Value::Count(turns)) => Some(u32::try_from(*turns).unwrap_or(u32::MAX)),
+            _ => None,
+        };
+        Some(Configured {
+            command,
+            extra_args: list("extra_args"),
+            base_url: text("base_url"),
+            key_env: text("key_env"),
+            model: text("model"),
+            effort: text("effort"),
+            max_turns,
+            allowed_tools: list("allowed_tools"),
+            ..Configured::new(name, engine)
+        })
+    }
+}
