@@ -31,6 +31,17 @@ where
     })
 }
 
+/// Whether this thread may wait for a disk without keeping other tasks from running.
+pub fn may_block_here() -> bool {
+    use tokio::runtime::{Handle, RuntimeFlavor};
+    Handle::try_current().is_ok_and(|handle| handle.runtime_flavor() == RuntimeFlavor::MultiThread)
+}
+
+/// Runs blocking work on this thread, whose other tasks go elsewhere meanwhile. Only where [`may_block_here`].
+pub fn block_here<T>(work: impl FnOnce() -> T) -> T {
+    tokio::task::block_in_place(work)
+}
+
 struct PanicGuard {
     name: &'static str,
 }

@@ -1,13 +1,17 @@
-//! The one thread that writes, and its group commit.
+//! The one connection that writes, and its group commit.
 //!
-//! It takes what queued up while the last COMMIT was on its way to the disk, at most [`GROUP`] jobs, puts them into one
-//! transaction, and answers all of them once that is durable. A job that is refused leaves nothing behind: a savepoint
-//! around each keeps the others.
+//! A thread takes what queued up while the last COMMIT was on its way to the disk, at most [`GROUP`] jobs, puts them into
+//! one transaction, and answers all of them once that is durable. A job that is refused leaves nothing behind: a
+//! savepoint around each keeps the others.
+//!
+//! A caller who is alone does its job where it stands, because waking two threads takes longer than many a commit. As
+//! soon as there are several, everything goes through the thread, whose groups are what makes many callers fast.
 
 use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
-        Mutex,
-        atomic::{AtomicBool, Ordering},
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
         mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
     },
     thread::JoinHandle,
@@ -28,6 +32,7 @@ const QUEUE: usize = 4096;
 const GROUP: usize = 256;
 
 /// What a job is given: the connection, inside a transaction.
+#[derive(Debug)]
 pub(super) struct Ledger {
     pub(super) conn: Connection,
     /// The last fence that was given. Only this thread gives any.
@@ -116,8 +121,20 @@ enum Message {
 #[derive(Debug)]
 pub(super) struct Writer {
     jobs: SyncSender<Message>,
+    desk: Arc<Mutex<Option<Desk>>>,
+    /// Calls that are under way.
+    calls: AtomicUsize,
     closed: AtomicBool,
     thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// One call, counted until it is answered or given up.
+struct Counted<'a>(&'a AtomicUsize);
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 impl std::fmt::Debug for Message {
@@ -135,15 +152,19 @@ impl Writer {
         owner: Owner,
     ) -> Result<Self, StoreError> {
         let (jobs, queue) = sync_channel(QUEUE);
+        let desk = Arc::new(Mutex::new(Some(Desk { ledger, checkpoints, wake, broken: None, together: 0 })));
+        let shared = Arc::clone(&desk);
         let thread = std::thread::Builder::new()
             .name("ledger-writer".to_owned())
             .spawn(move || {
-                let mut thread = Thread { ledger, checkpoints, wake, broken: None };
-                thread.run(&queue);
-                let is_whole = thread.broken.is_none();
+                // A job that panicked left the connection as it was; the file is looked at before it is used again.
+                let served = catch_unwind(AssertUnwindSafe(|| serve(&shared, &queue)));
+                let was_orderly = served.is_ok() && !shared.is_poisoned();
+                let Some(mut desk) = shared.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
+                let is_whole = was_orderly && desk.broken.is_none();
                 // Nobody else may open the file before the last connection to it is closed.
-                thread.checkpoints.stop();
-                drop(thread);
+                desk.checkpoints.stop();
+                drop(desk);
                 match is_whole {
                     true => owner.leave(),
                     // A file that failed is looked at before it is used again.
@@ -151,10 +172,16 @@ impl Writer {
                 }
             })
             .map_err(|error| StoreError::Unavailable { reason: format!("no thread for the writer: {error}") })?;
-        Ok(Self { jobs, closed: AtomicBool::new(false), thread: Mutex::new(Some(thread)) })
+        Ok(Self {
+            jobs,
+            desk,
+            calls: AtomicUsize::new(0),
+            closed: AtomicBool::new(false),
+            thread: Mutex::new(Some(thread)),
+        })
     }
 
-    /// Gives the thread a job and waits until its outcome is durable.
+    /// Has a job done and waits until its outcome is durable.
     pub(super) async fn call<T, F>(&self, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
@@ -164,19 +191,41 @@ impl Writer {
         if self.closed.load(Ordering::Acquire) {
             return Err(closed());
         }
+        let others = self.calls.fetch_add(1, Ordering::AcqRel);
+        let _counted = Counted(&self.calls);
         let job: Box<dyn Job> = Box::new(Call { work: Some(work), result: None, reply });
-        match self.jobs.try_send(Message::Job(job)) {
-            Ok(()) => {}
-            Err(TrySendError::Full(_)) => return Err(StoreError::Overloaded),
-            Err(TrySendError::Disconnected(_)) => return Err(closed()),
+        let left = if others == 0 { self.do_here(job) } else { Some(job) };
+        if let Some(job) = left {
+            match self.jobs.try_send(Message::Job(job)) {
+                Ok(()) => {}
+                Err(TrySendError::Full(_)) => return Err(StoreError::Overloaded),
+                Err(TrySendError::Disconnected(_)) => return Err(closed()),
+            }
         }
         // The thread answers every job it takes; it ends without only when it panicked or the store was closed.
         answer.await.unwrap_or_else(|_| Err(closed()))
     }
 
+    /// Does the job on this thread if nothing else is being written and this thread may wait for a disk; else gives it
+    /// back.
+    fn do_here(&self, job: Box<dyn Job>) -> Option<Box<dyn Job>> {
+        if !host::task::may_block_here() {
+            return Some(job);
+        }
+        let Ok(mut desk) = self.desk.try_lock() else { return Some(job) };
+        match desk.as_mut() {
+            // Those that the last group answered are about to come back.
+            Some(desk) if desk.together <= 1 => {
+                host::task::block_here(|| desk.serve(job, None));
+                None
+            }
+            Some(_) | None => Some(job),
+        }
+    }
+
     pub(super) async fn close(&self) {
         self.closed.store(true, Ordering::Release);
-        let thread = self.thread.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(thread) = thread else { return };
         let jobs = self.jobs.clone();
         let ended = host::task::spawn_blocking("close the ledger", move || {
@@ -192,49 +241,64 @@ fn closed() -> StoreError {
     StoreError::Unavailable { reason: "the ledger is closed".to_owned() }
 }
 
-struct Thread {
+/// What whoever writes works with, one at a time.
+#[derive(Debug)]
+struct Desk {
     ledger: Ledger,
     checkpoints: Checkpoints,
     wake: Wake,
     /// Why nothing is accepted any more.
     broken: Option<StoreError>,
+    /// How many jobs the last transaction held.
+    together: usize,
 }
 
-impl Thread {
-    fn run(&mut self, queue: &Receiver<Message>) {
-        let mut members: Vec<Box<dyn Job>> = Vec::with_capacity(GROUP);
-        while let Ok(Message::Job(first)) = queue.recv() {
-            let (outcome, closing) = match &self.broken {
-                Some(error) => {
-                    members.push(first);
-                    (Err(error.clone()), false)
-                }
-                None => self.group(first, queue, &mut members),
-            };
-            if outcome.is_ok() {
-                if self.ledger.ready > 0 {
-                    self.wake.tasks_ready();
-                }
-                if self.ledger.events {
-                    self.wake.events_committed();
-                }
+/// The thread: serves what is queued until the store is closed.
+fn serve(desk: &Mutex<Option<Desk>>, queue: &Receiver<Message>) {
+    while let Ok(Message::Job(first)) = queue.recv() {
+        let Ok(mut desk) = desk.lock() else { return };
+        let Some(desk) = desk.as_mut() else { return };
+        if desk.serve(first, Some(queue)) {
+            return;
+        }
+    }
+}
+
+impl Desk {
+    /// Does this job, with what else is queued, and answers; whether the store is to close.
+    fn serve(&mut self, first: Box<dyn Job>, queue: Option<&Receiver<Message>>) -> bool {
+        let mut members: Vec<Box<dyn Job>> = Vec::with_capacity(if queue.is_some() { GROUP } else { 1 });
+        let (outcome, closing) = match &self.broken {
+            Some(error) => {
+                members.push(first);
+                (Err(error.clone()), false)
             }
-            (self.ledger.ready, self.ledger.events) = (0, false);
-            for job in members.drain(..) {
-                job.answer(&outcome);
+            None => self.group(first, queue, &mut members),
+        };
+        if outcome.is_ok() {
+            if self.ledger.ready > 0 {
+                self.wake.tasks_ready();
             }
-            if closing {
-                return;
+            if self.ledger.events {
+                self.wake.events_committed();
             }
+        }
+        (self.ledger.ready, self.ledger.events) = (0, false);
+        self.together = members.len();
+        for job in members {
+            job.answer(&outcome);
+        }
+        if !closing {
             self.checkpoints.after_commit(&self.ledger.conn);
         }
+        closing
     }
 
     /// One transaction; whether it was committed, and whether the store is to close after it.
     fn group(
         &mut self,
         first: Box<dyn Job>,
-        queue: &Receiver<Message>,
+        queue: Option<&Receiver<Message>>,
         members: &mut Vec<Box<dyn Job>>,
     ) -> (Result<(), StoreError>, bool) {
         let mut closing = false;
@@ -248,10 +312,10 @@ impl Thread {
                 return (Err(self.failed(error)), closing);
             }
             if members.len() < GROUP {
-                match queue.try_recv() {
-                    Ok(Message::Job(job)) => next = Some(job),
-                    Ok(Message::Close) => closing = true,
-                    Err(_) => {}
+                match queue.map(Receiver::try_recv) {
+                    Some(Ok(Message::Job(job))) => next = Some(job),
+                    Some(Ok(Message::Close)) => closing = true,
+                    Some(Err(_)) | None => {}
                 }
             }
         }

@@ -115,3 +115,68 @@ async fn the_log_has_its_size_before_the_first_commit_and_starts_over() {
     assert_eq!(store.check().await.unwrap(), Vec::<String>::new());
     store.close().await;
 }
+
+/// The name of the thread that writes for this caller.
+async fn writing_thread(store: &SqliteStore) -> String {
+    let name = |_: &mut Ledger| Ok(Done::keep(std::thread::current().name().unwrap_or_default().to_owned()));
+    store.inner.writer.call(name).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_caller_who_is_alone_writes_where_it_stands_and_several_go_together() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = SqliteStore::open(&dir.path().join("ledger.db")).await.unwrap();
+
+    assert_ne!(writing_thread(&store).await, "ledger-writer");
+
+    // What is written elsewhere is not waited for on this thread.
+    let desk = store.inner.writer.desk.clone();
+    let busy = desk.lock().unwrap();
+    let waiting = host::task::spawn("waiting", {
+        let store = store.clone();
+        async move { writing_thread(&store).await }
+    });
+    while store.inner.writer.calls.load(Ordering::Acquire) == 0 {
+        std::thread::yield_now();
+    }
+    std::thread::sleep(std::time::Duration::from_millis(50));
+    drop(busy);
+    assert_eq!(waiting.await.unwrap(), "ledger-writer");
+
+    // Behind a group of several the next goes through the thread, and the one after it by itself again.
+    desk.lock().unwrap().as_mut().unwrap().together = 2;
+    assert_eq!(writing_thread(&store).await, "ledger-writer");
+    assert_ne!(writing_thread(&store).await, "ledger-writer");
+    store.close().await;
+    assert!(desk.lock().unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_caller_whose_thread_runs_everything_does_not_block_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = SqliteStore::open(&dir.path().join("ledger.db")).await.unwrap();
+
+    assert_eq!(writing_thread(&store).await, "ledger-writer");
+    store.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_that_panics_closes_the_ledger_wherever_it_ran() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("ledger.db");
+    let store = SqliteStore::open(&path).await.unwrap();
+    let faulty = store.clone();
+    let panicked = host::task::spawn("faulty", async move {
+        let job = |_: &mut Ledger| -> Result<Done<()>, rusqlite::Error> { panic!("on purpose") };
+        faulty.inner.writer.call(job).await
+    });
+
+    assert!(panicked.await.unwrap_err().is_panic());
+
+    let refused = store.commit(new_run("R1", 10)).await;
+    assert!(matches!(refused, Err(StoreError::Unavailable { .. })), "{refused:?}");
+    store.close().await;
+    let store = SqliteStore::open(&path).await.unwrap();
+    assert_eq!(store.commit(new_run("R1", 10)).await.unwrap(), Committed::Applied { version: 1 });
+    store.close().await;
+}
