@@ -59,6 +59,16 @@ pub enum Limited {
     Rlimits,
 }
 
+impl Limited {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::CgroupV2 => "cgroup_v2",
+            Self::CgroupV1 => "cgroup_v1",
+            Self::Rlimits => "rlimits",
+        }
+    }
+}
+
 /// Why a tree ended. What the program answered counts only when nobody ended it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

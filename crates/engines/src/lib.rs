@@ -21,6 +21,7 @@ pub mod spec;
 pub mod spool;
 pub mod supervise;
 pub mod supervisor;
+pub mod survey;
 
 pub use engine::{Engine, EngineError, EngineEvent, EngineRequest};
 pub use exit::{Exit, Outcome};

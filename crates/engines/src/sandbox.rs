@@ -152,6 +152,8 @@ pub struct Bubblewrap {
 pub enum BubblewrapError {
     #[error("bubblewrap is not installed (looked for bwrap in {path})", path = host::process::DEFAULT_PATH)]
     Missing,
+    #[error("the configuration says to do without bubblewrap")]
+    NotWanted,
     #[error("{program} does not tell its version")]
     Silent { program: PathBuf },
     #[error("{program} is version {version}, and {OLDEST_MAJOR}.{OLDEST_MINOR} is needed")]

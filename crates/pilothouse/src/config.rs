@@ -12,10 +12,11 @@ mod tests;
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
 
+use engines::Profile;
 use forge::git::LocalPolicy;
 use server::Limits;
 use store::StoreConfig;
-use worker::{WorkerConfig, config::EngineLimits};
+use worker::{SandboxConfig, SandboxPolicy, WorkerConfig, config::EngineLimits};
 
 pub(crate) use self::engines::search_path;
 use self::{
@@ -191,6 +192,28 @@ impl Settings {
         }
     }
 
+    /// How far engines and checks are kept from this machine.
+    pub(crate) fn sandbox(&self) -> SandboxConfig {
+        let policy = |name: &str| match self.text(name) {
+            Some("off") => SandboxPolicy::Off,
+            Some(text) => Profile::parse(text).map_or(SandboxPolicy::Auto, SandboxPolicy::Always),
+            None => unreachable_default(name),
+        };
+        let is = |name: &str| matches!(self.get(name), Some(Value::Bool(true)));
+        SandboxConfig {
+            engines: policy("sandbox.engines"),
+            checks: policy("sandbox.checks"),
+            network: is("sandbox.network"),
+            bubblewrap: is("sandbox.bubblewrap"),
+            readable: self.texts("sandbox.readable").into_iter().map(PathBuf::from).collect(),
+            memory: match self.get("sandbox.memory") {
+                Some(Value::Count(bytes)) => Some(*bytes),
+                _ => None,
+            },
+            processes: self.find_count("sandbox.processes"),
+        }
+    }
+
     /// What the configuration says of a worker; where nothing is said of local repositories, none may be used.
     pub(crate) fn worker(&self, data_dir: PathBuf, exe: PathBuf) -> WorkerConfig {
         let mut config = WorkerConfig::new(data_dir, exe);
@@ -219,6 +242,7 @@ impl Settings {
         config.lease = self.duration("worker.lease");
         config.outlive = self.duration("worker.outlive");
         config.drain = self.duration("worker.drain");
+        config.sandbox = self.sandbox();
         config.retention.dedup = self.duration("retention.dedup");
         config.retention.idempotency = self.duration("retention.idempotency");
         config.retention.artifacts = self.duration("retention.artifacts");

@@ -32,6 +32,7 @@ pub async fn start(config: WorkerConfig, control: Control) -> Result<Handle, Sta
         leases: Leases::default(),
         tracker: TaskTracker::new(),
         git: Arc::default(),
+        survey: Arc::default(),
         draining: CancellationToken::new(),
     };
     host::task::spawn("heartbeat", worker.clone().heartbeat());

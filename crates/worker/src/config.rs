@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use engines::engine::EngineTable;
+use engines::{Profile, engine::EngineTable};
 use forge::git::LocalPolicy;
 use store::queue::Caps;
 
@@ -34,6 +34,7 @@ pub struct WorkerConfig {
     /// The poll behind the wake-ups.
     pub poll: Duration,
     pub retention: RetentionConfig,
+    pub sandbox: SandboxConfig,
     /// How often what is no longer kept on this machine is looked for.
     pub sweep: Duration,
 }
@@ -57,6 +58,47 @@ impl Default for EngineLimits {
             idle: Duration::from_secs(15 * 60),
             stall: Duration::from_secs(3 * 60),
             soon: Duration::from_secs(20),
+        }
+    }
+}
+
+/// How far what runs for a protocol is kept from this machine. Jobs are what an administrator wrote, and run as they are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SandboxConfig {
+    pub engines: SandboxPolicy,
+    pub checks: SandboxPolicy,
+    /// Whether engines and checks may reach the network; engines also reach it for their models.
+    pub network: bool,
+    /// Whether bubblewrap is used where it is found.
+    pub bubblewrap: bool,
+    /// What else of this machine may be read, such as the directories that tools are installed in.
+    pub readable: Vec<PathBuf>,
+    /// How much memory the processes of one attempt may hold together.
+    pub memory: Option<u64>,
+    /// How many processes and threads one attempt may have at once.
+    pub processes: Option<u32>,
+}
+
+/// Which sandbox is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SandboxPolicy {
+    /// `workspace` where this machine can do that, none where it cannot.
+    Auto,
+    /// This one; where it cannot be had nothing runs.
+    Always(Profile),
+    Off,
+}
+
+impl Default for SandboxConfig {
+    fn default() -> Self {
+        Self {
+            engines: SandboxPolicy::Auto,
+            checks: SandboxPolicy::Auto,
+            network: true,
+            bubblewrap: true,
+            readable: Vec::new(),
+            memory: None,
+            processes: Some(4096),
         }
     }
 }
@@ -90,6 +132,7 @@ impl WorkerConfig {
             drain: Duration::from_secs(10),
             poll: Duration::from_secs(1),
             retention: RetentionConfig { dedup: DAY * 30, idempotency: DAY, tasks: DAY * 7, artifacts: DAY * 30 },
+            sandbox: SandboxConfig::default(),
             sweep: Duration::from_secs(10 * 60),
         }
     }

@@ -16,7 +16,7 @@ use domain::{
 use engines::{
     EngineRequest, Outcome,
     engine::{Configured, Engine, ErrorClass, Finished, Next, Phase, Session, Settings, Subject, Transcript},
-    exit::Exit,
+    exit::{Exit, LaunchFailureKind},
     sandbox::Profile,
     spec::{Limits, Stream},
     spool,
@@ -30,6 +30,7 @@ use crate::{
     lease::Lease,
     project_setup::full,
     run_job::{CANCELED, FENCED},
+    sandboxes::Boxed,
 };
 
 const PIECE: usize = 256 * 1024;
@@ -152,6 +153,8 @@ impl Worker {
             Ok(found) => found,
             Err(why) => return Ok(failed(ErrorClass::Unavailable.code(), why)),
         };
+        let boxed = Boxed::of(task.engine.engine);
+        let sandboxed = self.is_confined(boxed).await?;
         let limits = self.config.engine_limits;
         let request = EngineRequest {
             model: task.model.clone().or_else(|| task.engine.model.clone()),
@@ -174,7 +177,7 @@ impl Worker {
                 command,
                 extra_args: task.engine.extra_args.clone(),
                 allowed_tools: task.engine.allowed_tools.clone(),
-                sandboxed: false,
+                sandboxed,
             },
             ..EngineRequest::new(subject, prompt, &self.worktree_dir(attempt), &dir)
         };
@@ -184,10 +187,22 @@ impl Worker {
         };
         launch.nonce.clone_from(&attempt.nonce);
         self.bound(lease, &mut launch);
+        launch.secrets.extend(request.endpoint.key.iter().map(|key| key.reveal().to_owned()));
+        let own = [Some(self.config.exe.clone()), request.settings.scenario.clone()];
+        let mut read: Vec<_> = own.into_iter().flatten().collect();
+        // Programs of engines are seldom one file: what lies beside them belongs to them.
+        let program = request.settings.command.first().map(Path::new);
+        read.extend(program.and_then(Path::parent).map(Path::to_owned));
+        let canonical = program.and_then(|program| host::fs::canonicalize(program).ok());
+        read.extend(canonical.as_deref().and_then(Path::parent).map(Path::to_owned));
+        self.confine(&mut launch, boxed, &home, &read).await?;
         match supervisor::start(&self.config.exe, launch).await {
             Ok(supervised) => {
                 let exit = self.watch_engine(lease, attempt, &task.engine, &supervised).await?;
                 self.read_ending(lease, attempt, &task.engine, &exit)
+            }
+            Err(LaunchError::Program(failure)) if failure.kind == LaunchFailureKind::SandboxUnavailable => {
+                Ok(failed("sandbox_unavailable", failure.to_string()))
             }
             Err(LaunchError::Program(failure)) => Ok(failed(ErrorClass::Unavailable.code(), failure.to_string())),
             // Whether anything runs is not known; the next try finds the attempt begun and takes it over.

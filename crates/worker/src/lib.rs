@@ -23,6 +23,7 @@ mod recovery;
 mod retention;
 mod run_job;
 mod run_quality;
+mod sandboxes;
 mod workspace;
 
 use std::sync::Arc;
@@ -30,7 +31,7 @@ use std::sync::Arc;
 use control::Control;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-pub use crate::config::WorkerConfig;
+pub use crate::config::{SandboxConfig, SandboxPolicy, WorkerConfig};
 use crate::lease::Leases;
 
 /// What every handler of one worker process shares.
@@ -44,6 +45,8 @@ pub(crate) struct Worker {
     pub(crate) tracker: TaskTracker,
     /// Found when it is first needed.
     pub(crate) git: Arc<tokio::sync::OnceCell<forge::git::Git>>,
+    /// Taken when it is first needed.
+    pub(crate) survey: Arc<tokio::sync::OnceCell<engines::survey::Survey>>,
     /// No new claims.
     pub(crate) draining: CancellationToken,
 }

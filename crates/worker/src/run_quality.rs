@@ -31,6 +31,7 @@ use crate::{
     papers::{self, Integrating},
     project_setup::full,
     run_job::{CANCELED, FENCED},
+    sandboxes::Boxed,
     workspace::kept_under,
 };
 
@@ -185,6 +186,7 @@ impl Worker {
         launch.limits = Limits::default().wall(WALL).output(OUTPUT).spool(OUTPUT);
         launch.merge_stderr = true;
         self.bound(lease, &mut launch);
+        self.confine(&mut launch, Boxed::Check, &home, &[]).await?;
         let started = host::clock::monotonic();
         let (verdict, exit_code, ending) = match supervisor::start(&self.config.exe, launch).await {
             Ok(supervised) => {
@@ -272,12 +274,10 @@ fn verdict_of(exit: &Exit) -> Result<(QaVerdict, Option<i32>, String), Checked> 
 fn launch_failed(failure: &engines::exit::LaunchFailure) -> String {
     match failure.kind {
         LaunchFailureKind::ProgramNotFound => format!("the command is missing: {failure}"),
-        LaunchFailureKind::ProgramRefused
-        | LaunchFailureKind::DirectoryNotFound
-        | LaunchFailureKind::SandboxUnavailable
-        | LaunchFailureKind::Other => {
+        LaunchFailureKind::ProgramRefused | LaunchFailureKind::DirectoryNotFound | LaunchFailureKind::Other => {
             format!("the command could not be started: {failure}")
         }
+        LaunchFailureKind::SandboxUnavailable => format!("the sandbox for checks cannot be had here: {failure}"),
     }
 }
 

@@ -19,6 +19,7 @@ const fn key(name: &'static str, kind: Kind, default: Option<&'static str>, abou
     Key { name, kind, default, about }
 }
 
+const SANDBOX: Kind = Kind::Choice(&["auto", "read-only", "workspace", "full", "off"]);
 const ONE_OR_MORE: Kind = Kind::Count { min: 1 };
 
 pub(crate) const KEYS: &[Key] = &[
@@ -72,6 +73,18 @@ pub(crate) const KEYS: &[Key] = &[
     key("retention.dedup", Kind::Duration, Some("30d"), "how long a repeated message is recognised"),
     key("retention.idempotency", Kind::Duration, Some("24h"), "how long an Idempotency-Key replays its answer"),
     key("retention.tasks", Kind::Duration, Some("7d"), "how long finished tasks are kept"),
+    key("sandbox.bubblewrap", Kind::Bool, Some("true"), "use bubblewrap where it is; Landlock where it is not"),
+    key(
+        "sandbox.checks",
+        SANDBOX,
+        Some("auto"),
+        "what checks may see and change; auto is workspace where this machine can do that, else off",
+    ),
+    key("sandbox.engines", SANDBOX, Some("auto"), "the same for engines"),
+    key("sandbox.memory", Kind::Size, None, "how much memory one attempt may hold; no limit when missing"),
+    key("sandbox.network", Kind::Bool, Some("true"), "whether engines and checks may reach the network"),
+    key("sandbox.processes", ONE_OR_MORE, Some("4096"), "how many processes one attempt may have at once"),
+    key("sandbox.readable", Kind::List, Some(""), "what else of this machine a sandbox shows, such as tools in /opt"),
     key(
         "server.allowed_hosts",
         Kind::List,
