@@ -22,6 +22,9 @@ pub struct Spec {
     pub cwd: PathBuf,
     /// All of the tree's environment.
     pub env: Vec<(String, String)>,
+    /// What must not be found in what it prints.
+    #[serde(default)]
+    pub secrets: Vec<String>,
     pub limits: Limits,
     /// When everything is killed unless the worker moves it, in milliseconds since boot.
     pub deadline_boot_ms: Option<u64>,

@@ -179,7 +179,7 @@ fn read_spec(path: &Path) -> Result<Spec, SuperviseError> {
 
 fn spoolers(spec: &Spec) -> std::io::Result<Vec<Spooler>> {
     let streams: &[Stream] = if spec.merge_stderr { &[Stream::Output] } else { &[Stream::Stdout, Stream::Stderr] };
-    streams.iter().map(|&stream| Spooler::open(stream, spec.limits.spool_bytes)).collect()
+    streams.iter().map(|&stream| Spooler::open(stream, spec.limits.spool_bytes, &spec.secrets)).collect()
 }
 
 fn start(spec: &Spec, around: Confinement, spoolers: &mut [Spooler]) -> Result<Tree, LaunchFailure> {

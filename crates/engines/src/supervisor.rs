@@ -34,6 +34,8 @@ pub struct Launch {
     pub cwd: PathBuf,
     /// All of the tree's environment.
     pub env: Vec<(String, String)>,
+    /// The keys that the tree is given, so that nothing it prints is kept with them.
+    pub secrets: Vec<String>,
     pub limits: Limits,
     /// The secret by which this attempt is recognised later.
     pub nonce: String,
@@ -55,6 +57,7 @@ impl Launch {
             argv,
             cwd: cwd.into(),
             env: Vec::new(),
+            secrets: Vec::new(),
             limits: Limits::default(),
             nonce: new_nonce(),
             deadline: None,
@@ -151,6 +154,7 @@ pub async fn start(exe: &Path, launch: Launch) -> Result<Supervised, LaunchError
         argv: launch.argv,
         cwd: launch.cwd,
         env: launch.env,
+        secrets: launch.secrets,
         limits: launch.limits,
         deadline_boot_ms: launch.deadline.map(|span| millis(host::clock::since_boot() + span)),
         after_disconnect_ms: launch.after_disconnect.map(millis),

@@ -261,6 +261,12 @@ pub fn mode(path: &Path) -> Result<u32, FsError> {
         .map_err(|source| FsError::io("cannot examine", path, source))
 }
 
+/// Sets the permission bits of a file or directory of ours.
+pub fn set_mode(path: &Path, mode: u32) -> Result<(), FsError> {
+    std::fs::set_permissions(path, Permissions::from_mode(mode))
+        .map_err(|source| FsError::io("cannot change the permissions of", path, source))
+}
+
 /// How many bytes an ordinary user can still write to the disk that a path lies on.
 pub fn free_disk(path: &Path) -> Result<u64, FsError> {
     let stat = rustix::fs::statvfs(path).map_err(|errno| FsError::io("cannot examine", path, errno.into()))?;

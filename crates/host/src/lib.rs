@@ -13,6 +13,7 @@ pub mod net;
 pub mod path;
 pub mod process;
 pub mod random;
+pub mod redact;
 pub mod signature;
 pub mod task;
 pub mod text;

@@ -89,6 +89,12 @@ pub(crate) enum Command {
     /// The configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Look at what Pilothouse rests on here, and say what to do about it.
+    Doctor {
+        /// Put right what needs no decision: the permissions of our own files.
+        #[arg(long)]
+        fix: bool,
+    },
     /// Print completions for a shell.
     Completion {
         /// bash, elvish, fish, powershell or zsh

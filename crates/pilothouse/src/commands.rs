@@ -105,6 +105,7 @@ fn dispatch(cli: Cli) -> Result {
         Command::Up(_) => nodes::up(&context.settings),
         Command::Serve(_) => nodes::serve(&context.settings),
         Command::Work(_) => nodes::work(&context.settings),
+        Command::Doctor { fix } => wait(crate::doctor::run(&context.settings, &context.wanted, context.output, fix)),
         Command::Config(command) => configuration::run(&context, &command),
         Command::Job(command) => wait(jobs::run(&context, command)),
         Command::Engine(command) => wait(engines::run(&context, command)),

@@ -12,6 +12,7 @@ mod node;
 mod session;
 mod log;
 mod commands;
+mod doctor;
 mod demo;
 
 use std::{ffi::OsString, process::ExitCode};

@@ -1,4 +1,7 @@
-//! One stream of the tree: read as it comes, kept up to a size, counted and hashed to its end.
+//! One stream of the tree: read as it comes, made safe, kept up to a size, counted and hashed to its end.
+//!
+//! Nothing is written to the file before what would steer a terminal and what the tree was given as a secret were taken
+//! out of it. Whoever reads it needs no more care, whoever steals it learns no key.
 //!
 //! The file holds the beginning of the stream; when that was too long, a line that says how much is left out and then
 //! the end, so that what is read by offset while it grows never changes.
@@ -7,6 +10,8 @@ use crate::exit::OutputEnd;
 use crate::spec::Stream;
 use host::contain;
 use host::hash::Sha256Stream;
+use host::redact::Redactor;
+use host::text::Cleaner;
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -26,14 +31,18 @@ pub(super) struct Spooler {
     buffer: Vec<u8>,
     limit: u64,
     bytes: u64,
+    /// How much of it was left when it was safe to show.
+    stored: u64,
     kept: u64,
     tail: VecDeque<u8>,
     hash: Sha256Stream,
+    cleaner: Cleaner,
+    redactor: Redactor,
 }
 
 impl Spooler {
     /// Opens the stream's file in the current directory.
-    pub(super) fn open(stream: Stream, limit: u64) -> io::Result<Self> {
+    pub(super) fn open(stream: Stream, limit: u64, secrets: &[String]) -> io::Result<Self> {
         let file = host::fs::open_append(Path::new(stream.file_name())).map_err(io::Error::other)?;
         Ok(Self {
             stream,
@@ -42,7 +51,10 @@ impl Spooler {
             buffer: vec![0; 64 * 1024],
             limit,
             bytes: 0,
+            stored: 0,
             kept: 0,
+            cleaner: Cleaner::new(),
+            redactor: Redactor::new(secrets),
             tail: VecDeque::new(),
             hash: Sha256Stream::new(),
         })
@@ -87,8 +99,12 @@ impl Spooler {
 
     /// Completes the file.
     pub(super) fn finish(mut self) -> OutputEnd {
+        let rest = self.cleaner.finish();
+        let mut rest = self.redactor.feed(rest.as_bytes());
+        rest.extend(self.redactor.finish());
+        self.store(&rest);
         let tail = std::mem::take(&mut self.tail);
-        let left_out = self.bytes - self.kept - tail.len() as u64;
+        let left_out = self.stored - self.kept - tail.len() as u64;
         let mut rest = Vec::new();
         if left_out > 0 {
             rest.extend_from_slice(marker(left_out).as_bytes());
@@ -130,6 +146,14 @@ impl Spooler {
     fn keep(&mut self, bytes: &[u8]) {
         self.hash.update(bytes);
         self.bytes += bytes.len() as u64;
+        // Cleaned first: what is invisible must not hide a secret by standing in the middle of it.
+        let cleaned = self.cleaner.feed(bytes);
+        let safe = self.redactor.feed(cleaned.as_bytes());
+        self.store(&safe);
+    }
+
+    fn store(&mut self, bytes: &[u8]) {
+        self.stored += bytes.len() as u64;
         let room = usize::try_from(self.limit - self.kept.min(self.limit)).unwrap_or(usize::MAX);
         let (head, rest) = bytes.split_at(room.min(bytes.len()));
         // After the first byte that could not be kept, nothing more goes to the head: offsets would lie.

@@ -134,3 +134,26 @@ async fn output_is_followed_while_it_is_written() {
     supervised.wait().await.unwrap();
     assert_eq!(engines::spool::tail(&place.attempt(), Stream::Output, 5).unwrap().bytes, b"three");
 }
+
+#[tokio::test]
+async fn what_a_tree_prints_is_safe_to_show_before_it_is_kept() {
+    let place = Place::new();
+    let key = "sk-test-0123456789abcdefghij";
+    // The colour in the middle of the key is gone before the key is looked for.
+    let script = format!(
+        "printf '\\033[31mred\\033[0m \\342\\200\\256bidi\\n'; printf 'key {key}\\n'; printf 'sk-test-0123\\033[1m456789abcdefghij\\n'; \
+         printf '{key}' | base64; printf '{key}' | od -An -tx1 | tr -d ' \\n'; printf '\\nsk-te'; sleep 0.1; \
+         printf 'st-0123456789abcdefghij end\\n'"
+    );
+    let mut launch = place.sh(&script);
+    launch.secrets = vec![key.to_owned()];
+
+    let exit = run(launch).await;
+
+    let output = place.output();
+    let shown = output.lines().collect::<Vec<_>>();
+    assert_eq!(shown[..3], ["red bidi", "key [redacted]", "[redacted]"], "{output}");
+    assert_eq!((output.matches("[redacted]").count(), output.ends_with("[redacted] end\n")), (5, true), "{output}");
+    assert!(exit.outputs[0].bytes > exit.outputs[0].kept, "what was written is counted as it was written");
+    assert!(!exit.outputs[0].truncated);
+}
