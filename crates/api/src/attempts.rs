@@ -55,6 +55,31 @@ pub struct LogView {
     pub ended: bool,
 }
 
+/// Something that happened in an attempt.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, ToSchema)]
+pub struct AttemptEventView {
+    /// Where it stands in the attempt's output; for `Last-Event-ID`.
+    pub id: String,
+    /// `session`, `text`, `reasoning`, `tool_started`, `tool_finished`, `file_changed`, `usage`, `notice`, `question`,
+    /// `finished` and what engines may add.
+    pub kind: String,
+    /// What the engine said of it, without control sequences and secrets.
+    pub data: serde_json::Value,
+}
+
+/// What became of an attempt that somebody stopped.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+pub struct AttemptStopView {
+    /// As it was when it was stopped.
+    pub attempt: AttemptView,
+    /// `canceled` or `killed`
+    pub stop: String,
+    /// Whether nothing of it was left when this was answered; else its worker sees to it.
+    pub ended: bool,
+    /// What became of what it worked in.
+    pub worktree: String,
+}
+
 impl From<&Attempt> for AttemptView {
     fn from(attempt: &Attempt) -> Self {
         let (ended_at, summary, exit_code, usage) = match &attempt.state {

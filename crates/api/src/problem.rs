@@ -130,6 +130,7 @@ codes! {
     OVERLOADED 503 "overloaded" "Overloaded" "Try again after the time in Retry-After.";
     DISK_FULL 503 "disk_full" "Disk Full" "Free space on the server's disk, then try again.";
     UNKNOWN_OUTCOME 503 "unknown_outcome" "Outcome Unknown" "Try again with the same Idempotency-Key: it happens at most once.";
+    ATTEMPT_ELSEWHERE 409 "attempt_elsewhere" "Attempt Runs Elsewhere" "Ask the server on the machine where it runs, or pause the protocol.";
     LOG_UNAVAILABLE 404 "log_unavailable" "Log Not Here" "The log lies on the machine that ran the attempt.";
     INTERNAL 500 "internal" "Internal Error" "The server's log tells more under this request id.";
 }

@@ -1,6 +1,9 @@
 //! Events: pages of them, and a stream that goes on for ever.
 
+use std::marker::PhantomData;
+
 use api::{Page, events::EventView};
+use serde::de::DeserializeOwned;
 
 use crate::{Client, ClientError, http::query};
 
@@ -25,26 +28,47 @@ impl Client {
     }
 
     /// Follows the events behind `after`, as they happen.
-    pub async fn follow_events(&self, subject: Option<&str>, after: Option<&str>) -> Result<EventStream, ClientError> {
+    pub async fn follow_events(
+        &self,
+        subject: Option<&str>,
+        after: Option<&str>,
+    ) -> Result<EventStream<EventView>, ClientError> {
         let query = query([("subject", subject.map(str::to_owned)), ("after", after.map(str::to_owned))]);
-        let answer = self.open(&["events", "stream"], &query, None).await?;
-        Ok(EventStream { client: self.clone(), answer, buffer: Vec::new(), data: String::new(), ended: false })
+        EventStream::open(self, &["events", "stream"], &query).await
     }
 }
 
 /// Server-sent events, one by one.
 #[derive(Debug)]
-pub struct EventStream {
+pub struct EventStream<T> {
     client: Client,
     answer: reqwest::Response,
     buffer: Vec<u8>,
     data: String,
+    /// Whether the event that is being read says that there will be no other.
+    is_end: bool,
     ended: bool,
+    what: String,
+    kind: PhantomData<fn() -> T>,
 }
 
-impl EventStream {
+impl<T: DeserializeOwned> EventStream<T> {
+    pub(crate) async fn open(client: &Client, path: &[&str], query: &[(&str, String)]) -> Result<Self, ClientError> {
+        let answer = client.open(path, query, None).await?;
+        Ok(Self {
+            client: client.clone(),
+            answer,
+            buffer: Vec::new(),
+            data: String::new(),
+            is_end: false,
+            ended: false,
+            what: path.join("/"),
+            kind: PhantomData,
+        })
+    }
+
     /// The next event; `None` when the server ended the stream, as it does when it stops.
-    pub async fn next(&mut self) -> Result<Option<EventView>, ClientError> {
+    pub async fn next(&mut self) -> Result<Option<T>, ClientError> {
         loop {
             while let Some(line) = take_line(&mut self.buffer) {
                 if let Some(event) = self.read_line(&line)? {
@@ -62,7 +86,10 @@ impl EventStream {
     }
 
     /// An empty line ends an event; heartbeats are comments, and other fields say nothing that the data does not.
-    fn read_line(&mut self, line: &str) -> Result<Option<EventView>, ClientError> {
+    fn read_line(&mut self, line: &str) -> Result<Option<T>, ClientError> {
+        if line.strip_prefix("event:").is_some_and(|name| name.trim() == "end") {
+            self.is_end = true;
+        }
         if let Some(data) = line.strip_prefix("data:") {
             if !self.data.is_empty() {
                 self.data.push('\n');
@@ -74,7 +101,12 @@ impl EventStream {
             return Ok(None);
         }
         let data = std::mem::take(&mut self.data);
-        let strange = |_| ClientError::Strange { what: "events/stream".to_owned(), status: 200 };
+        if self.is_end {
+            // It says how it all ended, which whoever asked finds out as they do otherwise.
+            self.ended = true;
+            return Ok(None);
+        }
+        let strange = |_| ClientError::Strange { what: self.what.clone(), status: 200 };
         serde_json::from_str(&data).map(Some).map_err(strange)
     }
 }

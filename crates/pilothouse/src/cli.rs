@@ -257,6 +257,27 @@ pub(crate) struct EventsArgs {
 pub(crate) enum AttemptCommand {
     /// Show one attempt.
     Get { attempt: String },
+    /// Print what happened in an attempt, as its engine told it.
+    Transcript {
+        /// An attempt's id, or a run's reference for its latest attempt.
+        attempt: String,
+        /// Go on until it ends.
+        #[arg(long, short)]
+        follow: bool,
+    },
+    /// Print what an attempt's result changes.
+    Diff {
+        attempt: String,
+        /// Only how much it changes, in which files.
+        #[arg(long)]
+        stat: bool,
+    },
+    /// Show what an attempt used, as far as its engine said.
+    Usage { attempt: String },
+    /// Ask what runs to end; it is killed after a few seconds.
+    Cancel { attempt: String },
+    /// End what runs at once, with all it started.
+    Kill { attempt: String },
     /// Print what an attempt printed.
     Logs {
         /// An attempt's id, or a run's reference for its latest attempt.

@@ -34,7 +34,7 @@ fn refusal() -> Problem {
         .header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"pilothouse\""))
 }
 
-fn require(session: Session, scope: Scope) -> Result<Session, Problem> {
+pub(crate) fn require(session: Session, scope: Scope) -> Result<Session, Problem> {
     if session.token.allows(scope) {
         return Ok(session);
     }

@@ -27,6 +27,8 @@ mod inbound;
 mod jobs;
 mod runs;
 mod gates;
+mod attempt_events;
+mod attempt_stops;
 mod attempts;
 pub mod engines;
 mod logs;

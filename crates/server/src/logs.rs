@@ -151,7 +151,7 @@ fn parse_stream(text: Option<&str>) -> Result<Option<&'static str>, Problem> {
 
 /// Where an attempt's output is.
 #[derive(Clone, Debug)]
-struct Spool {
+pub(crate) struct Spool {
     root: std::path::PathBuf,
     attempt: String,
     stream: Option<&'static str>,
@@ -160,10 +160,10 @@ struct Spool {
 }
 
 #[derive(Debug, Default)]
-struct Piece {
-    bytes: Vec<u8>,
-    next_offset: u64,
-    total: u64,
+pub(crate) struct Piece {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) next_offset: u64,
+    pub(crate) total: u64,
     is_missing: bool,
 }
 
@@ -172,7 +172,12 @@ impl Spool {
         Self { root: app.attempts_dir.clone(), attempt: attempt.id.to_string(), stream, ended: !attempt.is_running() }
     }
 
-    async fn read(self, offset: u64, limit: usize) -> Result<Piece, Problem> {
+    /// The stream that its engine talks on.
+    pub(crate) fn of_engine(app: &App, attempt: &Attempt) -> Self {
+        Self::of(app, attempt, None)
+    }
+
+    pub(crate) async fn read(self, offset: u64, limit: usize) -> Result<Piece, Problem> {
         host::task::spawn_blocking("log reader", move || self.read_now(offset, limit))
             .await
             .map_err(|error| Problem::internal(&error))?

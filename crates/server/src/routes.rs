@@ -10,8 +10,8 @@ use utoipa::{
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
-    app::App, attempts, backup, docs, edge, engines, events, gates, health, inbound, jobs, logs, metrics, projects,
-    protocols, queue, runs, steps, tokens,
+    app::App, attempt_events, attempt_stops, attempts, backup, docs, edge, engines, events, gates, health, inbound,
+    jobs, logs, metrics, projects, protocols, queue, runs, steps, tokens,
 };
 
 #[derive(OpenApi)]
@@ -71,6 +71,8 @@ fn timely() -> OpenApiRouter<App> {
         .routes(routes!(gates::approve_gate))
         .routes(routes!(gates::deny_gate))
         .routes(routes!(attempts::get_attempt))
+        .routes(routes!(attempt_stops::cancel_attempt))
+        .routes(routes!(attempt_stops::kill_attempt))
         .routes(routes!(logs::get_log))
         .routes(routes!(events::list_events))
         .routes(routes!(projects::list_projects, projects::create_project))
@@ -105,7 +107,10 @@ fn timely() -> OpenApiRouter<App> {
 
 /// Routes whose answer goes on.
 fn streams() -> OpenApiRouter<App> {
-    OpenApiRouter::new().routes(routes!(events::stream_events)).routes(routes!(logs::stream_log))
+    OpenApiRouter::new()
+        .routes(routes!(events::stream_events))
+        .routes(routes!(logs::stream_log))
+        .routes(routes!(attempt_events::stream_attempt_events))
 }
 
 /// What needs no token besides `/health`, which is documented with the others.

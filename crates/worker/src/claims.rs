@@ -38,6 +38,11 @@ pub async fn start(config: WorkerConfig, control: Control) -> Result<Handle, Sta
     host::task::spawn("heartbeat", worker.clone().heartbeat());
     let slots = Slots::new(&worker.config);
     worker.recover(&slots).await.map_err(StartError::Recovery)?;
+    let looking = worker.clone();
+    host::task::spawn("survey", async move {
+        // Whoever needs it and finds nothing tries again, and says so.
+        let _ = looking.look_at_machine().await;
+    });
     host::task::spawn("housekeeping", worker.clone().housekeep());
     host::task::spawn("sweep", worker.clone().sweep());
     host::task::spawn("claim fast", worker.clone().claim(Lane::Fast, slots.clone()));

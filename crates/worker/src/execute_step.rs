@@ -74,6 +74,8 @@ impl Worker {
     }
 
     pub(crate) async fn bench(&self, protocol: &Protocol) -> Result<Result<Bench, GitError>, Failure> {
+        // Before anything begins: between the beginning of an attempt and its process there is to be as little as possible.
+        self.look_at_machine().await?;
         let project = self.control.get::<Project>(&protocol.project.to_string()).await?.subject;
         let prepared = async {
             let repository = self.repository(&project).await?;

@@ -50,6 +50,15 @@ impl Worker {
         Ok(())
     }
 
+    /// Finds out what this machine can do, unless nobody wants to know.
+    pub(crate) async fn look_at_machine(&self) -> Result<(), Failure> {
+        let config = &self.config.sandbox;
+        if (config.engines, config.checks) != (SandboxPolicy::Off, SandboxPolicy::Off) {
+            self.survey().await?;
+        }
+        Ok(())
+    }
+
     /// Whether this runs in a sandbox of ours, so that it needs none of its own.
     pub(crate) async fn is_confined(&self, what: Boxed) -> Result<bool, Failure> {
         Ok(self.profile(what).await?.is_some())

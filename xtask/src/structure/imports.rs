@@ -25,7 +25,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     // From host only the clock and the ids that a decision's context carries.
     ("control", &["domain", "host", "store"]),
     ("tui", &["api", "client", "domain", "host"]),
-    ("server", &["api", "control", "domain", "host", "store"]),
+    ("server", &["api", "control", "domain", "engines", "host", "store"]),
     ("worker", &["channels", "control", "domain", "engines", "forge", "host", "store"]),
     (
         "pilothouse",

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use api::attempts::AttemptView;
+use api::attempts::{AttemptEventView, AttemptStopView, AttemptView};
 use client::Client;
 
 use super::Context;
@@ -22,6 +22,39 @@ pub(super) async fn run(context: &Context, command: AttemptCommand) -> Result {
         AttemptCommand::Logs { attempt, follow } => {
             let id = find(&client, &attempt).await?;
             print_log(context, &client, &id, follow).await
+        }
+        AttemptCommand::Transcript { attempt, follow } => {
+            let id = find(&client, &attempt).await?;
+            print_transcript(context, &client, &id, follow).await
+        }
+        AttemptCommand::Diff { attempt, stat } => {
+            let attempt = client.get_attempt(&find(&client, &attempt).await?).await?;
+            let step = attempt.subject.strip_prefix("step:").and_then(|id| id.parse().ok());
+            let step: i64 = step.ok_or_else(|| {
+                Failure::new(
+                    Exit::NotFound,
+                    format!("attempt {} is of {}, which changes no files", attempt.id, attempt.subject),
+                )
+            })?;
+            let latest = client.get_step(step).await?.attempt.map(|latest| latest.id);
+            if latest.as_ref() != Some(&attempt.id) {
+                let latest = latest.unwrap_or_else(|| "another".to_owned());
+                return Err(Failure::new(
+                    Exit::NotFound,
+                    format!("only the result of attempt {latest} of step {step} is kept"),
+                ));
+            }
+            super::diffs::show(context, &client, step, stat).await
+        }
+        AttemptCommand::Usage { attempt } => {
+            let attempt = client.get_attempt(&find(&client, &attempt).await?).await?;
+            context.output.one("usage", &attempt.usage, || usage(&attempt))
+        }
+        AttemptCommand::Cancel { attempt } => {
+            stopped(context, &client.cancel_attempt(&find(&client, &attempt).await?).await?)
+        }
+        AttemptCommand::Kill { attempt } => {
+            stopped(context, &client.kill_attempt(&find(&client, &attempt).await?).await?)
         }
     }
 }
@@ -73,4 +106,61 @@ fn describe(attempt: &AttemptView) -> String {
         ("exit code", attempt.exit_code.map(|code| code.to_string())),
         ("summary", attempt.summary.clone()),
     ])
+}
+
+fn stopped(context: &Context, stopped: &AttemptStopView) -> Result {
+    context.output.one("attempt_stop", stopped, || {
+        let left = if stopped.ended { "nothing of it is left" } else { "its worker sees to what is left" };
+        format!("{} {}: {left}; {}", stopped.attempt.id, stopped.stop, stopped.worktree)
+    })
+}
+
+fn usage(attempt: &AttemptView) -> String {
+    let Some(usage) = &attempt.usage else { return "its engine has not said what it used".to_owned() };
+    let said = |value: Option<String>| Some(value.unwrap_or_else(|| "unknown".to_owned()));
+    fields([
+        ("input", said(usage.input_tokens.map(|n| format!("{n} tokens")))),
+        ("cached", said(usage.cached_tokens.map(|n| format!("{n} tokens")))),
+        ("output", said(usage.output_tokens.map(|n| format!("{n} tokens")))),
+        ("cost", said(usage.cost_usd.as_ref().map(|cost| format!("${cost}")))),
+    ])
+}
+
+/// Prints what happened, and with `follow` what happens, until the attempt is over.
+async fn print_transcript(context: &Context, client: &Client, attempt: &str, follow: bool) -> Result {
+    let is_over = client.get_attempt(attempt).await?.ended_at.is_some();
+    let mut events = client.follow_attempt(attempt).await?;
+    loop {
+        let next = events.next();
+        let event = if follow || is_over {
+            next.await?
+        } else {
+            // What there is comes at once; then it would wait for more.
+            match tokio::time::timeout(Duration::from_secs(1), next).await {
+                Ok(event) => event?,
+                Err(_) => return Ok(()),
+            }
+        };
+        let Some(event) = event else { return Ok(()) };
+        if context.output.json {
+            let shown = with_schema("attempt_event", serde_json::to_value(&event).unwrap_or_default());
+            print_line(&shown.to_string())?;
+        } else {
+            print_clean(&format!("{}\n", tell(&event)))?;
+        }
+    }
+}
+
+/// One event in words.
+fn tell(event: &AttemptEventView) -> String {
+    let text = |name: &str| event.data.get(name).and_then(|value| value.as_str()).unwrap_or_default();
+    match event.kind.as_str() {
+        "text" => text("text").to_owned(),
+        "reasoning" | "notice" | "question" => format!("[{}] {}", event.kind, text("text")),
+        "tool_started" => format!("[tool] {} {}", text("name"), host::text::one_line(text("input"), 200)),
+        "tool_finished" => format!("[tool done] {}", host::text::one_line(text("output"), 200)),
+        "file_changed" => format!("[{}] {}", text("change"), text("path")),
+        "finished" => format!("[{}] {}", text("outcome"), text("message")),
+        kind => format!("[{kind}] {}", event.data),
+    }
 }

@@ -1,0 +1,198 @@
+//! What happens in an attempt, as its engine tells it: all of it so far, then what comes, without a gap between.
+//!
+//! An event's id is the line that it was read from and its place among that line's events. Whoever comes back with an id
+//! gets what is behind it: the output is read again from its beginning, because what a line means may depend on lines
+//! before it.
+
+use std::time::Duration;
+
+use api::{ProblemBody, attempts::AttemptEventView, problem::INVALID_CURSOR};
+use axum::{extract::State, http::HeaderMap, response::Response};
+use domain::attempt::Attempt;
+use engines::{
+    EngineEvent,
+    engine::{self, Engine, Transcript},
+};
+
+use crate::{
+    app::App,
+    asked::Id,
+    attempts::find_attempt,
+    auth::Reader,
+    logs::Spool,
+    problem::Problem,
+    sight::ProjectKey,
+    stream::{Feed, Gone, respond},
+};
+
+/// How much is read at once.
+const PIECE: usize = 256 * 1024;
+/// How often a follower looks for more.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// Where an event is: the number of its line, from 1, and its place in it, from 0.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+struct Place {
+    line: u64,
+    n: u64,
+}
+
+impl Place {
+    fn parse(text: &str) -> Option<Self> {
+        let (line, n) = text.split_once('.')?;
+        Some(Self { line: line.parse().ok()?, n: n.parse().ok()? })
+    }
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{}", self.line, self.n)
+    }
+}
+
+/// Follow what happens in an attempt
+///
+/// Server-sent events: everything so far, then everything that comes. The last one is named `end` and says how the
+/// attempt ended. `Last-Event-ID` continues behind that event.
+#[utoipa::path(get, path = "/attempts/{id}/events", tag = "attempts", security(("bearer" = ["read"])),
+    params(("id" = String, Path), ("Last-Event-ID" = Option<String>, Header)),
+    responses((status = 200, body = AttemptEventView, content_type = "text/event-stream"),
+        (status = "4XX", body = ProblemBody)))]
+pub(crate) async fn stream_attempt_events(
+    State(app): State<App>,
+    reader: Reader,
+    key: ProjectKey,
+    id: Id,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let after = match headers.get("last-event-id") {
+        None => None,
+        Some(last) => {
+            let place = last.to_str().ok().and_then(Place::parse);
+            Some(place.ok_or_else(|| Problem::new(INVALID_CURSOR, "Last-Event-ID is none of ours"))?)
+        }
+    };
+    let attempt = find_attempt(&app, &reader, key, &id).await?;
+    let followed = app.clone();
+    respond(&app, &reader.0, move |feed| follow(followed, attempt, after, feed))
+}
+
+/// Lines made of what is read, and events made of lines.
+struct Lines {
+    transcript: Transcript,
+    partial: Vec<u8>,
+    line: u64,
+}
+
+/// The longest line whose events are told one by one; of a longer one the transcript says that it was left out.
+const MAX_PARTIAL: usize = 2 << 20;
+
+impl Lines {
+    fn of(attempt: &Attempt) -> Self {
+        // What is not an engine of ours prints text.
+        let engine = engine::find(&attempt.engine).unwrap_or(Engine::Shell);
+        Self { transcript: Transcript::new(engine), partial: Vec::new(), line: 0 }
+    }
+
+    fn feed(&mut self, bytes: &[u8]) -> Vec<(Place, EngineEvent)> {
+        let mut events = Vec::new();
+        for piece in bytes.split_inclusive(|&byte| byte == b'\n') {
+            self.partial.extend_from_slice(piece);
+            if piece.ends_with(b"\n") || self.partial.len() > MAX_PARTIAL {
+                let line = std::mem::take(&mut self.partial);
+                let told = self.transcript.feed(&line);
+                self.place(told, &mut events);
+            }
+        }
+        events
+    }
+
+    fn finish(&mut self) -> Vec<(Place, EngineEvent)> {
+        let mut events = Vec::new();
+        let line = std::mem::take(&mut self.partial);
+        let mut told = self.transcript.feed(&line);
+        told.extend(self.transcript.flush());
+        self.place(told, &mut events);
+        events
+    }
+
+    fn place(&mut self, told: Vec<EngineEvent>, events: &mut Vec<(Place, EngineEvent)>) {
+        self.line += 1;
+        events.extend((0..).zip(told).map(|(n, event)| (Place { line: self.line, n }, event)));
+    }
+}
+
+async fn follow(app: App, attempt: Attempt, after: Option<Place>, feed: Feed) -> Result<(), Gone> {
+    let mut lines = Lines::of(&attempt);
+    let spool = Spool::of_engine(&app, &attempt);
+    let mut offset = 0;
+    let mut last = after.unwrap_or_default();
+    let mut now = attempt;
+    loop {
+        // Asked before reading: what was written before the end is then read after it.
+        let ended = !now.is_running();
+        let Ok(piece) = spool.clone().read(offset, PIECE).await else { return Ok(()) };
+        let moved = piece.next_offset > offset;
+        offset = piece.next_offset;
+        let complete = ended && offset >= piece.total;
+        let mut events = lines.feed(&piece.bytes);
+        if complete {
+            events.extend(lines.finish());
+        }
+        for (place, event) in events {
+            if place > last {
+                last = place;
+                feed.send(&place.to_string(), None, &view(place, &event)).await?;
+            }
+        }
+        if complete {
+            return feed.send(&last.to_string(), Some("end"), &api::attempts::AttemptView::from(&now)).await;
+        }
+        if !moved {
+            tokio::time::sleep(LOOK).await;
+        }
+        if !ended && !moved {
+            match app.control.store().find_attempt(now.id.as_str()).await {
+                Ok(Some(found)) => now = found,
+                Ok(None) => return Ok(()),
+                Err(error) if error.is_transient() => {}
+                Err(_) => return Ok(()),
+            }
+        }
+    }
+}
+
+fn view(place: Place, event: &EngineEvent) -> AttemptEventView {
+    let mut data = serde_json::to_value(event).unwrap_or_default();
+    let kind = data.as_object_mut().and_then(|object| object.remove("type"));
+    let kind = kind.as_ref().and_then(|kind| kind.as_str()).unwrap_or("unknown").to_owned();
+    AttemptEventView { id: place.to_string(), kind, data }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_in_the_order_of_what_happened() {
+        let place = |line, n| Place { line, n };
+        assert!(place(2, 0) > place(1, 9) && place(1, 1) > place(1, 0));
+        assert_eq!(Place::parse(&place(7, 3).to_string()), Some(place(7, 3)));
+        assert_eq!((Place::parse("7"), Place::parse("a.b"), Place::parse("")), (None, None, None));
+    }
+
+    #[test]
+    fn where_pieces_are_cut_changes_no_place() {
+        let text = b"one\ntwo\nthree";
+        let read = |cut: usize| {
+            let mut lines = Lines { transcript: Transcript::new(Engine::Shell), partial: Vec::new(), line: 0 };
+            let mut events = lines.feed(&text[..cut]);
+            events.extend(lines.feed(&text[cut..]));
+            events.extend(lines.finish());
+            events
+        };
+        let whole = read(0);
+        assert_eq!(whole.len(), 3);
+        assert!((1..text.len()).all(|cut| read(cut) == whole));
+    }
+}
