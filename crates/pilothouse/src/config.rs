@@ -12,7 +12,7 @@ mod tests;
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
 
-use engines::Profile;
+use ::engines::Profile;
 use forge::git::LocalPolicy;
 use server::Limits;
 use store::StoreConfig;

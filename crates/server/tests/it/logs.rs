@@ -115,3 +115,67 @@ async fn a_followed_log_grows_and_ends() {
     let resumed = app.get(&format!("/attempts/{}/log/stream", attempt.id)).header("last-event-id", "4").send().await;
     assert!(resumed.text().contains("two\\n") && !resumed.text().contains("one"), "{}", resumed.text());
 }
+
+fn append(dir: &std::path::Path, text: &str) {
+    use std::io::Write as _;
+    host::fs::open_append(&dir.join("output")).unwrap().write_all(text.as_bytes()).unwrap();
+}
+
+/// The texts of all events in a stream, and whether it ended properly.
+fn told(stream: &str) -> (Vec<String>, bool) {
+    let events = stream.split("\n\n").filter(|event| !event.contains("event: end"));
+    let data = events.filter_map(|event| event.lines().find_map(|line| line.strip_prefix("data: ")));
+    let texts =
+        data.map(|data| serde_json::from_str::<Value>(data).unwrap()["data"]["text"].as_str().unwrap().to_owned());
+    (texts.collect(), stream.contains("event: end"))
+}
+
+#[tokio::test]
+async fn an_attempt_is_followed_from_its_beginning_without_a_gap() {
+    let app = TestApp::start().await;
+    let (id, attempt, dir) = running(&app).await;
+    let path = format!("/attempts/{}/events", attempt.id);
+    append(&dir, "line 0\nline 1\nli");
+    let mut body = app.get(&path).open().await.into_body();
+    let mut text = String::new();
+    while !text.contains("line 1") {
+        let frame = body.frame().await.unwrap().unwrap().into_data().unwrap();
+        text.push_str(std::str::from_utf8(&frame).unwrap());
+    }
+    assert!(!text.contains("\"li\""), "half a line is no event");
+    append(&dir, "ne 2\n");
+    for n in 3..300 {
+        append(&dir, &format!("line {n}\n"));
+        if n % 50 == 0 {
+            tokio::time::sleep(std::time::Duration::from_millis(25)).await;
+        }
+    }
+    append(&dir, "line 300");
+    finish(&app, &id, &attempt).await;
+
+    while let Some(frame) = body.frame().await {
+        text.push_str(std::str::from_utf8(&frame.unwrap().into_data().unwrap()).unwrap());
+    }
+
+    let expected: Vec<String> = (0..=300).map(|n| format!("line {n}")).collect();
+    assert_eq!(told(&text), (expected.clone(), true));
+    let resumed = app.get(&path).header("last-event-id", "250.0").send().await;
+    assert_eq!(told(&resumed.text()), (expected[250..].to_vec(), true));
+    app.get(&path).header("last-event-id", "else").refused(StatusCode::UNPROCESSABLE_ENTITY, "invalid_cursor").await;
+}
+
+#[tokio::test]
+async fn an_attempt_of_a_run_is_killed_in_the_ledger_wherever_it_runs() {
+    let app = TestApp::start().await;
+    let (id, attempt, _) = running(&app).await;
+
+    let killed = app.post(&format!("/attempts/{}/actions/kill", attempt.id), &json!({})).send().await.json();
+
+    assert_eq!((&killed["stop"], &killed["ended"]), (&json!("killed"), &json!(false)));
+    assert!(killed["worktree"].as_str().unwrap().contains("no worktree"));
+    let run = app.control.get::<domain::run::Run>(id.as_str()).await.unwrap().subject;
+    assert!(run.cancel_requested_by.is_some());
+    finish(&app, &id, &attempt).await;
+    let again = app.post(&format!("/attempts/{}/actions/cancel", attempt.id), &json!({}));
+    again.refused(StatusCode::CONFLICT, "already_done").await;
+}

@@ -69,8 +69,6 @@ impl TestApp {
     async fn worker(&self) -> Handle {
         let mut config = WorkerConfig::new(self.ledger.dir(), exe());
         config.drain = Duration::from_millis(200);
-        // Checks of these tests look at files that the tests put there.
-        config.sandbox.readable = vec![self.ledger.dir().to_owned()];
         worker::start(config, self.control.clone()).await.unwrap()
     }
 

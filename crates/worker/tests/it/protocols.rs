@@ -112,6 +112,10 @@ impl<'a> Work<'a> {
         let mut config = WorkerConfig::new(self.app.ledger.dir(), exe());
         config.drain = std::time::Duration::from_millis(200);
         config.local_repositories = LocalPolicy::OwnedBy(process::effective_uid());
+        // Where a test leaves word for a check in its sandbox.
+        let shown = self.app.ledger.dir().join("shown");
+        host::fs::create_private_dir(&shown).unwrap();
+        config.sandbox.readable = vec![shown];
         configure(&mut config);
         worker::start(config, self.app.control.clone()).await.unwrap()
     }
@@ -342,6 +346,10 @@ on_both! {
         let id = work.protocol(Some(steps)).await;
         let started = host::clock::monotonic();
         while work.until(id, &["planning", "planned", "running"]).await.steps.first().and_then(|step| step.running()).is_none() {
+            assert!(started.elapsed() < PATIENCE);
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+        while !crate::stopping::runs(app, "step-1-1") {
             assert!(started.elapsed() < PATIENCE);
             tokio::time::sleep(std::time::Duration::from_millis(10)).await;
         }

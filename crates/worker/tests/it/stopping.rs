@@ -108,7 +108,7 @@ fn steps() -> serde_json::Value {
 }
 
 /// Whether something of an attempt runs: its supervisor listens and has written no result.
-fn runs(app: &TestApp, attempt: &str) -> bool {
+pub(crate) fn runs(app: &TestApp, attempt: &str) -> bool {
     let dir = app.ledger.dir().join("attempts").join(attempt);
     host::fs::exists(&dir.join("supervisor.log")) && !host::fs::exists(&dir.join("result.json"))
 }
@@ -226,7 +226,7 @@ on_both! {
     async fn checks_that_wait_for_another_try_are_ended_by_pausing_too(app: &TestApp) {
         let scenes = json!([{"step": "01-fix.md", "actions": [{"do": "write", "path": "answer.txt", "text": "42\n"}]}]);
         let work = Work::new(app, scenes, only_execution).await;
-        let flag = app.ledger.dir().join("flag");
+        let flag = app.ledger.dir().join("shown/flag");
         let check = format!("test -e {} || sleep 60", flag.display());
         let steps = json!({"steps": [{"id": "fix", "name": "01-fix.md", "checks": [["sh", "-c", check]]}]});
         let first = work.worker().await;
