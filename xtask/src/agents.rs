@@ -50,7 +50,7 @@ impl Agents {
             say(&format!("xtask: {LEAVE_OUT}: the tests with real agents are LEFT OUT"));
             return Ok(Agents::LeftOut);
         }
-        if let Some(directory) = std::env::var_os(DIRECTORY) {
+        if let Some(directory) = std::env::var_os(DIRECTORY).filter(|directory| !directory.is_empty()) {
             say(&format!("xtask: agents from {DIRECTORY}, used as they are"));
             return Ok(Agents::At(directory.into()));
         }

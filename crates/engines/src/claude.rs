@@ -52,6 +52,11 @@ pub(crate) fn prepare(request: &EngineRequest) -> Result<Prepared, EngineError> 
     let servers = home.join("mcp.json");
     // Also without any, so that those of the checkout are not started.
     put(&["--strict-mcp-config", "--mcp-config", &utf8(&servers)?]);
+    let (key, settings) = (home.join("model.key"), home.join("settings.json"));
+    let helper = json!({"apiKeyHelper": format!("cat '{}'", utf8(&key)?.replace('\'', "'\\''"))});
+    if request.endpoint.key.is_some() {
+        argv.extend(["--settings".to_owned(), utf8(&settings)?]);
+    }
     argv.extend(request.settings.extra_args.iter().cloned());
     let mut prepared = Prepared::command(argv)
         .file(servers, mcp_servers(request).to_string())
@@ -59,17 +64,17 @@ pub(crate) fn prepare(request: &EngineRequest) -> Result<Prepared, EngineError> 
         .env("DISABLE_AUTOUPDATER", "1")
         // Ten with growing waits is the default; what lasts longer is a failure with a class.
         .env("CLAUDE_CODE_MAX_RETRIES", "2")
-        .env("API_TIMEOUT_MS", "300000")
-        // Its tools would find the key in their environment.
-        .env("CLAUDE_CODE_SUBPROCESS_ENV_SCRUB", "1");
+        .env("API_TIMEOUT_MS", "300000");
     if !request.mcp_servers.is_empty() {
         prepared = prepared.env("ENABLE_TOOL_SEARCH", "false");
     }
     if let Some(url) = &request.endpoint.base_url {
         prepared = prepared.env("ANTHROPIC_BASE_URL", url);
     }
-    if let Some(key) = &request.endpoint.key {
-        prepared = prepared.env("ANTHROPIC_API_KEY", key.reveal());
+    if let Some(secret) = &request.endpoint.key {
+        // By a helper rather than in the environment, which its tools inherit. Its own scrubbing of that is no help: it
+        // forces a sandbox that needs more programs, and leaves files behind in the checkout.
+        prepared = prepared.file(key, secret.reveal()).file(settings, helper.to_string());
     }
     prepared.input(home.join("prompt.txt"), &request.prompt)
 }

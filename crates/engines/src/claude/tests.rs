@@ -61,8 +61,13 @@ fn its_environment_says_where_the_model_is_and_keeps_the_key_from_its_tools() {
     let prepared = prepared(&asked);
     let variable = |name: &str| prepared.env.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
     assert_eq!(variable("ANTHROPIC_BASE_URL"), Some("http://127.0.0.1:1"));
-    assert_eq!(variable("ANTHROPIC_API_KEY"), Some("sk-123"));
-    assert_eq!(variable("CLAUDE_CODE_SUBPROCESS_ENV_SCRUB"), Some("1"));
+    assert!(prepared.env.iter().all(|(_, value)| !value.contains("sk-123")));
+    let file = |name: &str| prepared.files.iter().find(|file| file.path.ends_with(name)).unwrap().content.clone();
+    assert_eq!(file("model.key"), b"sk-123");
+    assert_eq!(file("settings.json"), br#"{"apiKeyHelper":"cat '/attempt/home/model.key'"}"#);
+    assert_eq!(value(&prepared.argv, "--settings"), Some("/attempt/home/settings.json"));
+    // It would force a sandbox that needs more programs and leaves files in the checkout.
+    assert_eq!(variable("CLAUDE_CODE_SUBPROCESS_ENV_SCRUB"), None);
     assert_eq!(variable("CLAUDE_CODE_MAX_RETRIES"), Some("2"));
     assert_eq!(variable("DISABLE_AUTOUPDATER"), Some("1"));
     // Whatever but "1" makes one of its relatives refuse to start.

@@ -53,6 +53,8 @@ fn script() -> Scenario {
         .rule(Rule::on("slow down").reply([Reply::text("Recovered.")]))
         .rule(Rule::on("judge it").reply([Reply::json(json!({"verdict": "approve", "issues": []}))]))
         .rule(Rule::on("something forbidden").reply([Reply::refusal("I will not do that.")]))
+        // Claude Code asks once more, in words of its own.
+        .rule(Rule::on("stopped by a safety classifier").reply([Reply::refusal("I still will not.")]))
         .rule(Rule::on("break off").reply([Reply::text("This text is cut off before the stream ends.")]).cut_after(4))
 }
 
