@@ -232,7 +232,6 @@ impl Settings {
             config.local_repositories = LocalPolicy::Beneath(dirs);
         }
         config.engines = self.engines();
-        config.engine_path = search_path();
         config.engine_limits = EngineLimits {
             wall: self.duration("worker.engine_wall"),
             idle: self.duration("worker.engine_idle"),

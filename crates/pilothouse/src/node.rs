@@ -72,6 +72,8 @@ async fn start_with(
     let exe = host::process::current_exe()
         .map_err(|error| Failure::failed(format!("cannot find this program's own file: {error}")))?;
     let mut worker_config = settings.worker(data_dir.to_owned(), exe);
+    worker_config.engines = settings.engines_with_keys();
+    worker_config.engine_path = crate::config::search_path();
     let said = settings.get("repos.allow_local").is_some();
     if roles.serves && roles.works && settings.listen().ip().is_loopback() && !said {
         // Whoever runs this may use their own repositories; nobody else can ask.

@@ -126,7 +126,9 @@ impl ErrorClass {
         ]) {
             Some(Self::RateLimit { reset: None })
         } else if has(&[
-            "401",
+            "status 401",
+            "status: 401",
+            "error: 401",
             "unauthorized",
             "authentication",
             "invalid api key",

@@ -125,7 +125,7 @@ impl Engine {
             Self::Opencode => {
                 Capabilities { resume: true, cost: true, usage: true, permissions: true, mcp: true, ..NOTHING }
             }
-            Self::Gemini => Capabilities { resume: true, usage: true, mcp: true, ..NOTHING },
+            Self::Gemini => Capabilities { resume: true, preset_session: true, usage: true, mcp: true, ..NOTHING },
             Self::Acp => {
                 Capabilities { resume: true, cost: true, usage: true, permissions: true, mcp: true, ..NOTHING }
             }

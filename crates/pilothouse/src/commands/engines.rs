@@ -22,7 +22,7 @@ pub(super) async fn run(context: &Context, command: EngineCommand) -> Result {
             context.output.one("engine", &engine, || describe(&engine))
         }
         EngineCommand::Doctor { engine: None } => {
-            let found = registry::look(&context.settings.engines(), &search_path()).await;
+            let found = registry::look(&context.settings.engines_with_keys(), &search_path()).await;
             list(context, &found)
         }
         EngineCommand::Doctor { engine: Some(id) } => doctor(context, &id).await,
@@ -30,7 +30,7 @@ pub(super) async fn run(context: &Context, command: EngineCommand) -> Result {
 }
 
 async fn doctor(context: &Context, id: &str) -> Result {
-    let table = context.settings.engines();
+    let table = context.settings.engines_with_keys();
     let configured = table.require(id).map_err(|error| Failure::usage(error.to_string()))?;
     let found = registry::look_at(configured, &search_path()).await;
     context.output.one("engine", &found, || describe(&found))?;

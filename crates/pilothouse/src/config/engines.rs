@@ -14,15 +14,21 @@ pub(crate) fn search_path() -> String {
 }
 
 impl Settings {
-    /// What is configured of engines, with the keys of their models as this process's environment has them.
-    pub(crate) fn engines(&self) -> EngineTable {
+    /// The engines with the keys of their models, as this process's environment has them.
+    pub(crate) fn engines_with_keys(&self) -> EngineTable {
+        let mut table = self.engines();
+        table.find_keys(host::env::var);
+        table
+    }
+
+    /// What is configured of engines.
+    pub(super) fn engines(&self) -> EngineTable {
         let mut table = EngineTable::default();
         for name in self.engine_names() {
             if let Some(configured) = self.engine(&name) {
                 table.insert(configured);
             }
         }
-        table.find_keys(host::env::var);
         table
     }
 
