@@ -138,12 +138,12 @@ fn with(lines: impl IntoIterator<Item = Value>) -> Vec<String> {
     opened().into_iter().chain(lines.into_iter().map(|line| line.to_string())).collect()
 }
 
-fn update(update: Value) -> Value {
+fn update(update: &Value) -> Value {
     json!({"method": "session/update", "params": {"sessionId": "s1", "update": update}})
 }
 
 fn text_chunk(text: &str) -> Value {
-    update(json!({"sessionUpdate": "agent_message_chunk", "content": {"type": "text", "text": text}}))
+    update(&json!({"sessionUpdate": "agent_message_chunk", "content": {"type": "text", "text": text}}))
 }
 
 fn stop(reason: &str) -> Value {
@@ -327,8 +327,8 @@ fn an_agent_that_only_reads_is_put_into_its_reading_mode() {
 #[test]
 fn a_structured_answer_is_what_was_said_last() {
     let wanting = Script { wants_answer: true, ..script() };
-    let tool = update(json!({"sessionUpdate": "tool_call", "toolCallId": "t", "title": "look"}));
-    let done = update(json!({"sessionUpdate": "tool_call_update", "toolCallId": "t", "status": "completed"}));
+    let tool = update(&json!({"sessionUpdate": "tool_call", "toolCallId": "t", "title": "look"}));
+    let done = update(&json!({"sessionUpdate": "tool_call_update", "toolCallId": "t", "status": "completed"}));
     let lines =
         with([text_chunk("{\"a\": 0}"), tool, done, text_chunk("{\"a\":"), text_chunk(" 1}"), stop("end_turn")]);
     let held = hold(wanting, &lines);

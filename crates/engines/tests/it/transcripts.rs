@@ -116,7 +116,7 @@ fn every_recorded_stream_comes_to_what_it_was() {
 /// The files beside the streams say what each is read as; `UPDATE_TRANSCRIPTS=1` writes them, people read the diff.
 #[test]
 fn every_recorded_stream_is_told_event_for_event() {
-    let update = std::env::var_os("UPDATE_TRANSCRIPTS").is_some();
+    let update = host::env::var("UPDATE_TRANSCRIPTS").is_some();
     for case in cases() {
         let told = told(case.engine, case.wants_answer, &recorded(case.name), case.outcome, "");
         let file = folder().join(format!("{}.told", case.name));
