@@ -21,9 +21,8 @@ pub(super) async fn look(settings: &Settings) -> Vec<Finding> {
     };
     let mut findings = vec![containment(&survey), limits(&survey), bubblewrap(&survey)];
     findings.extend(Profile::ALL.into_iter().map(|profile| one(&survey, profile)));
-    for (check, policy) in [("sandbox of engines", config.engines), ("sandbox of checks", config.checks)] {
-        findings.push(policy_of(&survey, check, policy));
-    }
+    findings.push(policy_of(&survey, "sandbox of engines", "workspace (coding agents: their own)", config.engines));
+    findings.push(policy_of(&survey, "sandbox of checks", "workspace", config.checks));
     findings
 }
 
@@ -79,10 +78,11 @@ fn one(survey: &Survey, profile: Profile) -> Finding {
     }
 }
 
-fn policy_of(survey: &Survey, check: &'static str, policy: SandboxPolicy) -> Finding {
+/// `auto` is what `auto` means for this check where the machine can make it.
+fn policy_of(survey: &Survey, check: &'static str, auto: &str, policy: SandboxPolicy) -> Finding {
     let workspace = survey.means(Profile::Workspace);
     match policy {
-        SandboxPolicy::Auto if workspace.is_ok() => Finding::ok(check, "auto: workspace"),
+        SandboxPolicy::Auto if workspace.is_ok() => Finding::ok(check, format!("auto: {auto}")),
         SandboxPolicy::Auto => Finding::warning(
             check,
             "auto: none, because this machine cannot make workspace",
