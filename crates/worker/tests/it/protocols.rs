@@ -151,6 +151,8 @@ impl<'a> Work<'a> {
         }
     }
 
+    /// All there are by now, oldest first. Read from the newest: read from the oldest, PostgreSQL would hold back what is
+    /// newer than any transaction that runs on the server.
     pub(crate) async fn events(&self, id: ProtocolId) -> Vec<String> {
         let subject = domain::commit::Subject::new(domain::commit::SubjectKind::Protocol, &id);
         let query = EventQuery {
@@ -158,11 +160,12 @@ impl<'a> Work<'a> {
             project: None,
             step: None,
             kinds: Vec::new(),
-            order: Order::Ascending,
+            order: Order::Descending,
             after: None,
             limit: 500,
         };
-        self.app.control.store().list_events(&query).await.unwrap().events.into_iter().map(|event| event.kind).collect()
+        let newest_first = self.app.control.store().list_events(&query).await.unwrap().events;
+        newest_first.into_iter().rev().map(|event| event.kind).collect()
     }
 
     async fn approve(&self, protocol: &Protocol) {
