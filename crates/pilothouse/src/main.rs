@@ -17,6 +17,10 @@ mod demo;
 
 use std::{ffi::OsString, process::ExitCode};
 
+/// That of the system differs from libc to libc, and the one in static binaries makes threads wait for each other.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let mut args: Vec<OsString> = std::env::args_os().skip(1).collect();
     match args.first().and_then(|first| first.to_str()) {

@@ -135,7 +135,7 @@ impl Installed {
         // would give a server that works; memory is taken only as it is used.
         let settings = format!(
             "listen_addresses = '127.0.0.1'\nunix_socket_directories = '{sockets}'\nmax_connections = 300\n\
-             shared_buffers = 512MB\nmax_wal_size = 4GB\n\
+             shared_buffers = 512MB\nmax_wal_size = 4GB\nmin_wal_size = 1GB\n\
              timezone = 'UTC'\nlog_timezone = 'UTC'\n"
         );
         let mut file = std::fs::OpenOptions::new().append(true).open(self.data().join("postgresql.conf"))?;

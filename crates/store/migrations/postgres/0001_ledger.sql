@@ -205,7 +205,7 @@ CREATE INDEX catalogs_by_ordinal ON catalogs (ordinal, id);
 CREATE INDEX catalogs_by_name ON catalogs (name, ordinal, id) WHERE name IS NOT NULL;
 
 -- Events, as few rows as they allow: neighbours of one commit with the same project and step lie in one row, as a JSON
--- array of kind, schema and data in `told` (src/postgres/told.rs). The row with a commit's first event (place 0) keeps the
+-- array of kind, schema and data in `told`, `facts` of them (src/postgres/told.rs). The row with a commit's first event (place 0) keeps the
 -- commit, the command and the ids that were drawn for it.
 -- Ids are drawn before the commit, so a reader by id could miss one that commits late. Readers page by (txid, id) below
 -- the oldest transaction still running: nothing can appear behind them. An event's id is its row's id plus its place in
@@ -220,6 +220,7 @@ CREATE TABLE event_batches (
     actor        TEXT COLLATE "C" NOT NULL,
     project      BIGINT,
     step         BIGINT,
+    facts        SMALLINT NOT NULL,
     told         TEXT NOT NULL,
     cause        TEXT,
     txid         XID8 NOT NULL DEFAULT pg_current_xact_id(),
@@ -349,7 +350,8 @@ CREATE TYPE row_in AS (
 );
 CREATE TYPE expect_in AS (ord INTEGER, id TEXT COLLATE "C", version BIGINT);
 CREATE TYPE event_in AS (
-    ord INTEGER, place SMALLINT, project BIGINT, step BIGINT, told TEXT COLLATE "C", cause TEXT COLLATE "C"
+    ord INTEGER, place SMALLINT, project BIGINT, step BIGINT, facts SMALLINT, told TEXT COLLATE "C",
+    cause TEXT COLLATE "C"
 );
 CREATE TYPE task_in AS (
     ord INTEGER, id TEXT COLLATE "C", kind TEXT COLLATE "C", lane TEXT COLLATE "C", subject_kind TEXT COLLATE "C",

@@ -62,14 +62,16 @@ impl PostgresStore {
         };
         // One row may lie before the cursor but for its end, or even wholly; one more tells whether there is more.
         let rows = i64::try_from(limit).unwrap_or(i64::MAX - 2) + 2;
-        let mut params: Vec<&(dyn ToSql + Sync)> = vec![&rows];
+        // A row is wanted until those before it hold the page and one event more, besides what lies before the cursor.
+        let ahead = rows + i64::try_from(SPAN).unwrap_or(0);
+        let mut params: Vec<&(dyn ToSql + Sync)> = vec![&rows, &ahead];
         let mut conditions = vec!["true".to_owned()];
         let after_txid = after.txid.to_string();
         let before_row = after.id - i64::try_from(SPAN).unwrap_or(0);
         if query.order == Order::Ascending {
             params.push(&after_txid);
             params.push(&before_row);
-            conditions.push("(e.txid, e.id) > ($2::text::xid8, $3::bigint) AND e.txid < h.oldest".to_owned());
+            conditions.push("(e.txid, e.id) > ($3::text::xid8, $4::bigint) AND e.txid < h.oldest".to_owned());
         }
         let subject_kind = query.subject.as_ref().map(|subject| subject.kind.as_str());
         if let (Some(subject), Some(kind)) = (&query.subject, &subject_kind) {
@@ -98,9 +100,10 @@ impl PostgresStore {
             "WITH h AS MATERIALIZED (SELECT pg_snapshot_xmin(pg_current_snapshot()) AS oldest)
              SELECT h.oldest::text::bigint, page.* FROM h LEFT JOIN LATERAL
                  (SELECT e.txid::text::bigint AS txid, e.id, e.subject_kind, e.subject, e.version, e.place, e.at,
-                         e.actor, e.project, e.step, e.told
+                         e.actor, e.project, e.step, e.told,
+                         sum(e.facts) OVER (ORDER BY e.txid {direction}, e.id {direction}) - e.facts AS ahead
                   FROM event_batches e WHERE {}
-                  ORDER BY e.txid {direction}, e.id {direction} LIMIT $1) page ON true
+                  ORDER BY e.txid {direction}, e.id {direction} LIMIT $1) page ON page.ahead <= $2
              ORDER BY page.txid {direction}, page.id {direction}",
             conditions.join(" AND ")
         );

@@ -288,14 +288,17 @@ impl<'a> Parts<'a> {
                     .small(i16::try_from(place).unwrap_or(i16::MAX))
                     .maybe_big(row.first().and_then(|event| event.project))
                     .maybe_big(row.first().and_then(|event| event.step))
+                    .small(i16::try_from(row.len()).unwrap_or(i16::MAX))
                     .text(&told::write(row))
                     .maybe_text((place == 0).then(|| rules::cause_text(commit)).as_deref());
             }
         }
         let source = self.parameters.rows("event_in", records);
         self.with.push(format!(
-            "told AS (INSERT INTO event_batches (subject_kind, subject, version, place, at, actor, project, step, told, cause)
-               SELECT a.subject_kind, a.subject, a.believed + 1, x.place, a.now, a.actor, x.project, x.step, x.told, x.cause
+            "told AS (INSERT INTO event_batches (subject_kind, subject, version, place, at, actor, project, step, facts, told,
+                                         cause)
+               SELECT a.subject_kind, a.subject, a.believed + 1, x.place, a.now, a.actor, x.project, x.step, x.facts,
+                      x.told, x.cause
                FROM {source} JOIN applied a ON a.ord = x.ord ORDER BY x.ord, x.place)"
         ));
     }

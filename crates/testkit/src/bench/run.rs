@@ -268,6 +268,7 @@ impl Bench {
 }
 
 async fn prepare_pgbench(program: &str, server: &str) -> Result<Database, String> {
+    wear_in(server).await.map_err(|error| error.to_string())?;
     let database = Database::create(server).await.map_err(|error| error.to_string())?;
     match pgbench::prepare(program, &database.url()).await {
         Ok(()) => Ok(database),
@@ -276,6 +277,17 @@ async fn prepare_pgbench(program: &str, server: &str) -> Result<Database, String
             Err(reason)
         }
     }
+}
+
+/// Has a new server make the log segments that one at work has and reuses: each is written twice the first time. Dropping
+/// a database is a checkpoint, after which the server keeps as many as `min_wal_size` says.
+async fn wear_in(server: &str) -> Result<(), tokio_postgres::Error> {
+    let database = Database::create(server).await?;
+    let fill =
+        "SELECT count(pg_logical_emit_message(false, 'wear in', repeat('x', 1048576))) FROM generate_series(1, 960)";
+    let filled = database::connect(&database.url()).await?.batch_execute(fill).await;
+    database.drop_now().await?;
+    filled
 }
 
 /// The limit on SQLite, on a new file.

@@ -7,6 +7,10 @@ use testkit::bench::{
     run::{self, Plan},
 };
 
+/// The same as in the program that is shipped.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[tokio::main]
 async fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
