@@ -19,7 +19,7 @@ mod tests;
 
 pub use class::{ErrorClass, Next, Reset};
 pub use event::{Asked, EngineEvent, EngineOutcome, FileChange, Finished, Permission, RateLimit, Usage};
-pub use kind::{Capabilities, Engine, find, require};
+pub use kind::{Capabilities, Engine, find};
 pub use prepared::{Prepared, PreparedFile};
 pub use request::{Endpoint, EngineError, EngineRequest, Key, McpServer, Phase, Session, Settings, Subject, Transport};
 pub use table::{Configured, EngineTable};

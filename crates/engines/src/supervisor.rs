@@ -19,6 +19,9 @@ use tokio::sync::Mutex;
 
 pub use crate::protocol::Report;
 
+/// The reason that a stop is given when people no longer want what runs; by it a cancel is told from an interruption.
+pub const CANCELED: &str = "canceled";
+
 /// What the supervisor itself has to say, in the attempt's directory.
 const LOG: &str = "supervisor.log";
 /// How long a supervisor may take to start its program on a machine under load.

@@ -11,7 +11,7 @@ use axum::{extract::State, http::HeaderMap, response::Response};
 use domain::attempt::Attempt;
 use engines::{
     EngineEvent,
-    engine::{self, Engine, Transcript},
+    engine::{Engine, Transcript},
 };
 
 use crate::{
@@ -27,8 +27,10 @@ use crate::{
 
 /// How much is read at once.
 const PIECE: usize = 256 * 1024;
-/// How often a follower looks for more.
+/// How often a follower looks for more output.
 const LOOK: Duration = Duration::from_millis(20);
+/// How often it asks the ledger whether the attempt is over: a look at a file is cheap, a query is everybody's.
+const ASK: Duration = Duration::from_millis(250);
 
 /// Where an event is: the number of its line, from 1, and its place in it, from 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -88,9 +90,7 @@ struct Lines {
 const MAX_PARTIAL: usize = 2 << 20;
 
 impl Lines {
-    fn of(attempt: &Attempt) -> Self {
-        // What is not an engine of ours prints text.
-        let engine = engine::find(&attempt.engine).unwrap_or(Engine::Shell);
+    fn of(engine: Engine) -> Self {
         Self { transcript: Transcript::new(engine), partial: Vec::new(), line: 0 }
     }
 
@@ -123,11 +123,12 @@ impl Lines {
 }
 
 async fn follow(app: App, attempt: Attempt, after: Option<Place>, feed: Feed) -> Result<(), Gone> {
-    let mut lines = Lines::of(&attempt);
+    let mut lines = Lines::of(app.engines.reading(&attempt.engine));
     let spool = Spool::of_engine(&app, &attempt);
     let mut offset = 0;
     let mut last = after.unwrap_or_default();
     let mut now = attempt;
+    let mut asked = host::clock::monotonic();
     loop {
         // Asked before reading: what was written before the end is then read after it.
         let ended = !now.is_running();
@@ -151,7 +152,8 @@ async fn follow(app: App, attempt: Attempt, after: Option<Place>, feed: Feed) ->
         if !moved {
             tokio::time::sleep(LOOK).await;
         }
-        if !ended && !moved {
+        if !ended && !moved && asked.elapsed() >= ASK {
+            asked = host::clock::monotonic();
             match app.control.store().find_attempt(now.id.as_str()).await {
                 Ok(Some(found)) => now = found,
                 Ok(None) => return Ok(()),
@@ -185,7 +187,7 @@ mod tests {
     fn where_pieces_are_cut_changes_no_place() {
         let text = b"one\ntwo\nthree";
         let read = |cut: usize| {
-            let mut lines = Lines { transcript: Transcript::new(Engine::Shell), partial: Vec::new(), line: 0 };
+            let mut lines = Lines::of(Engine::Shell);
             let mut events = lines.feed(&text[..cut]);
             events.extend(lines.feed(&text[cut..]));
             events.extend(lines.finish());

@@ -11,7 +11,7 @@ use api::{
 };
 use axum::{Json, extract::State};
 use domain::{attempt::Attempt, ids::RunId, run::Run, token::Scope};
-use engines::supervisor::{self, Adopted, Supervised};
+use engines::supervisor::{self, Adopted, CANCELED, Supervised};
 use std::time::Duration;
 
 use crate::{
@@ -26,8 +26,6 @@ use crate::{
 
 /// How long a tree that was asked to end may take before it is killed.
 const PATIENCE: Duration = Duration::from_secs(4);
-/// The reason by which a worker knows that a run was canceled rather than interrupted.
-const CANCELED: &str = "canceled";
 
 /// Cancel an attempt
 ///

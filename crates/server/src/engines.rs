@@ -1,6 +1,6 @@
 //! Engines, as this node finds them.
 
-use std::{future::Future, pin::Pin, sync::Arc};
+use std::{collections::BTreeMap, future::Future, pin::Pin, sync::Arc};
 
 use api::{
     ProblemBody,
@@ -8,6 +8,7 @@ use api::{
     problem::UNKNOWN_ENGINE,
 };
 use axum::{Json, extract::State};
+use engines::engine::{Engine, EngineTable};
 
 use crate::{
     app::App,
@@ -18,25 +19,34 @@ use crate::{
 
 type Looking = Pin<Box<dyn Future<Output = Vec<EngineView>> + Send>>;
 
-/// Looks at the engines of this node, for a server that knows nothing of engines itself.
+/// The engines of this node: what each is, and how to look at them. Their keys stay with whoever made it.
 #[derive(Clone)]
-pub struct EngineRegistry(Arc<dyn Fn() -> Looking + Send + Sync>);
+pub struct EngineRegistry {
+    kinds: Arc<BTreeMap<String, Engine>>,
+    look: Arc<dyn Fn() -> Looking + Send + Sync>,
+}
 
 impl EngineRegistry {
-    pub fn new<F>(look: impl Fn() -> F + Send + Sync + 'static) -> Self
+    pub fn new<F>(table: &EngineTable, look: impl Fn() -> F + Send + Sync + 'static) -> Self
     where
         F: Future<Output = Vec<EngineView>> + Send + 'static,
     {
-        Self(Arc::new(move || Box::pin(look())))
+        let kinds = table.iter().map(|configured| (configured.id.clone(), configured.engine)).collect();
+        Self { kinds: Arc::new(kinds), look: Arc::new(move || Box::pin(look())) }
     }
 
     /// A node without engines.
     pub fn none() -> Self {
-        Self::new(|| async { Vec::new() })
+        Self::new(&EngineTable::default(), || async { Vec::new() })
+    }
+
+    /// How the output of the engine of this name is read. What is not an engine of ours prints text.
+    pub(crate) fn reading(&self, id: &str) -> Engine {
+        self.kinds.get(id).copied().unwrap_or(Engine::Shell)
     }
 
     async fn look(&self) -> Vec<EngineView> {
-        (self.0)().await
+        (self.look)().await
     }
 }
 

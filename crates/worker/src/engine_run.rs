@@ -20,17 +20,11 @@ use engines::{
     sandbox::Profile,
     spec::{Limits, Stream},
     spool,
-    supervisor::{self, Adopted, LaunchError, Supervised},
+    supervisor::{self, Adopted, CANCELED, LaunchError, Supervised},
 };
 
 use crate::{
-    Worker,
-    engine_note::Note,
-    failure::Failure,
-    lease::Lease,
-    project_setup::full,
-    run_job::{CANCELED, FENCED},
-    sandboxes::Boxed,
+    Worker, engine_note::Note, failure::Failure, lease::Lease, project_setup::full, run_job::FENCED, sandboxes::Boxed,
 };
 
 const PIECE: usize = 256 * 1024;

@@ -16,12 +16,11 @@ use domain::{
 use engines::{
     exit::{Exit, Outcome},
     spec::Limits,
-    supervisor::{self, Adopted, Launch, LaunchError, Supervised},
+    supervisor::{self, Adopted, CANCELED, Launch, LaunchError, Supervised},
 };
 
 use crate::{Worker, failure::Failure, lease::Lease, project_setup::full};
 
-pub(crate) const CANCELED: &str = "canceled";
 pub(crate) const FENCED: &str = "fenced";
 pub(crate) const GIVEN_UP: &str = "given up";
 /// How often a running job is asked whether it is to be canceled.

@@ -18,7 +18,7 @@ use engines::{
     exit::{Exit, LaunchFailureKind},
     spec::{Limits, Stream},
     spool,
-    supervisor::{self, LaunchError},
+    supervisor::{self, CANCELED, LaunchError},
 };
 use forge::git::types::ObjectId;
 
@@ -30,7 +30,7 @@ use crate::{
     lease::Lease,
     papers::{self, Integrating},
     project_setup::full,
-    run_job::{CANCELED, FENCED},
+    run_job::FENCED,
     sandboxes::Boxed,
     workspace::kept_under,
 };

@@ -59,14 +59,6 @@ pub fn find(id: &str) -> Option<Engine> {
     Engine::ALL.into_iter().find(|engine| engine.id() == id)
 }
 
-/// The adapter with this id, or the error that says which ones there are.
-pub fn require(id: &str) -> Result<Engine, EngineError> {
-    find(id).ok_or_else(|| EngineError::Unavailable {
-        engine: host::text::one_line(id, 100),
-        known: Engine::ALL.iter().map(|engine| engine.id().to_owned()).collect(),
-    })
-}
-
 impl Engine {
     /// Those that have a name of their own.
     pub const ALL: [Self; 7] =

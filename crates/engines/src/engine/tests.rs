@@ -29,13 +29,15 @@ const COMPLETED: &str = r#"{"type":"finished","outcome":"completed","message":"d
 
 #[test]
 fn an_unknown_engine_is_unavailable_and_says_which_there_are() {
+    let table = EngineTable::default();
     assert_eq!(find("copilot"), None);
     assert_eq!(
-        require("copilot").unwrap_err().to_string(),
-        "engine copilot is not available here (available: shell, scripted, codex, claude, opencode, gemini, codemachine)"
+        table.require("copilot").unwrap_err().to_string(),
+        "engine copilot is not available here (available: claude, codemachine, codex, gemini, opencode, scripted, shell)"
     );
     for engine in Engine::ALL {
-        assert_eq!(require(engine.id()), Ok(engine));
+        assert_eq!(find(engine.id()), Some(engine));
+        assert_eq!(table.require(engine.id()).unwrap().engine, engine);
     }
 }
 

@@ -2,8 +2,8 @@
 
 use crate::machine::{Place, binary, start, until};
 use engines::engine::{
-    self, Engine, EngineEvent, EngineOutcome, EngineRequest, FileChange, Finished, Phase, Settings, Subject,
-    Transcript, Usage,
+    Engine, EngineEvent, EngineOutcome, EngineRequest, FileChange, Finished, Phase, Settings, Subject, Transcript,
+    Usage,
 };
 use engines::exit::{Exit, Outcome};
 use engines::spec::Stream;
@@ -190,7 +190,7 @@ async fn the_shell_engine_is_its_command() {
     let place = Place::new();
     let mut request = request(&place, Phase::Work, "any", 1);
     request.settings.argv = vec!["sh".into(), "-c".into(), "echo hi; exit 2".into()];
-    let supervised = start(engine::require("shell").unwrap().launch(&request).unwrap()).await;
+    let supervised = start(Engine::Shell.launch(&request).unwrap()).await;
     let exit = supervised.wait().await.unwrap();
     let mut transcript = Transcript::new(Engine::Shell);
     let events = transcript.feed(place.output().as_bytes());

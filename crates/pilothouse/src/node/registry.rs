@@ -19,7 +19,7 @@ type Known = Option<(std::time::Instant, Vec<EngineView>)>;
 /// The registry that a server asks.
 pub(crate) fn for_server(table: EngineTable, path: String) -> EngineRegistry {
     let known: Arc<Mutex<Known>> = Arc::default();
-    EngineRegistry::new(move || {
+    EngineRegistry::new(&table.clone(), move || {
         let (table, path, known) = (table.clone(), path.clone(), known.clone());
         async move {
             // Whoever asks at the same time waits for the same look.
