@@ -27,8 +27,9 @@ use crate::{
     },
 };
 
-/// Connections that carry out commits.
-pub(super) const FLUSHERS: usize = 4;
+/// Connections that carry out commits. One waits for its commit to be durable while the others are at work; more only make
+/// batches smaller, and every statement has a cost of its own.
+pub(super) const FLUSHERS: usize = 3;
 /// Commits in one statement.
 const BATCH: usize = 256;
 /// A batch is small beside this many times its commits.
