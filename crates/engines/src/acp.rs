@@ -7,6 +7,8 @@
 
 mod client;
 mod driver;
+#[cfg(test)]
+pub(crate) mod fuzzed;
 mod policy;
 mod script;
 #[cfg(test)]

@@ -82,7 +82,7 @@ pub(crate) fn parse_line(state: &mut ParseState, line: &str) -> Vec<EngineEvent>
             state.goes_on();
             let text = event.text("content").unwrap_or_default().to_owned();
             // It comes in pieces; what stood before a tool was used is not part of the answer.
-            state.last_text.push_str(&text);
+            state.say_more(&text);
             vec![EngineEvent::Text { text }]
         }
         Some("tool_use") => tool_use(state, &event),

@@ -22,6 +22,8 @@ pub mod spool;
 pub mod supervise;
 pub mod supervisor;
 pub mod survey;
+#[cfg(test)]
+mod fuzz;
 
 pub use engine::{Engine, EngineError, EngineEvent, EngineRequest};
 pub use exit::{Exit, Outcome};

@@ -138,7 +138,10 @@ fn tool(state: &mut ParseState, part: &Value, events: &mut Vec<EngineEvent>) {
     if let Some(path) = input.text("filePath").filter(|_| ok && EDITORS.contains(&name)) {
         events.push(EngineEvent::FileChanged { path: path.to_owned(), change: FileChange::Written });
     }
-    if !ok && output.contains("rule which prevents you from using") {
+    // By its own word for why the call failed: what a tool prints can say anything.
+    let refused = call.text("status") == Some("error")
+        && call.text("error").is_some_and(|why| why.contains("rule which prevents you from using"));
+    if refused {
         state.n_denied = state.n_denied.saturating_add(1);
         events.push(EngineEvent::PermissionAsked(crate::engine::Asked {
             id: id.clone(),

@@ -9,6 +9,8 @@ const PIECE: usize = 4000;
 /// Of the last text, which may be the answer.
 const MAX_TEXT: usize = 4 << 20;
 const MAX_TOOLS: usize = 256;
+/// Of what a tool call is called.
+const MAX_ID: usize = 200;
 
 #[derive(Debug)]
 pub(super) struct Updates {
@@ -95,7 +97,7 @@ impl Updates {
         if self.tools.len() >= MAX_TOOLS {
             self.tools.pop_front();
         }
-        self.tools.push_back(id.clone());
+        self.tools.push_back(host::text::cut(&id, MAX_ID));
         let name = call.text("name").or_else(|| call.text("kind")).unwrap_or("other").to_owned();
         let input = call.get("rawInput").map(text_of).filter(|input| input != "{}");
         let input = input.or_else(|| call.text("title").map(str::to_owned)).unwrap_or_default();
@@ -111,10 +113,11 @@ impl Updates {
         let id = call.text("toolCallId").unwrap_or_default().to_owned();
         let mut events = Vec::new();
         // Some agents ask for permission and then say only that it is done.
-        if !self.tools.contains(&id) {
+        let known = host::text::cut(&id, MAX_ID);
+        if !self.tools.contains(&known) {
             events.push(self.tool_started(call));
         }
-        self.tools.retain(|known| *known != id);
+        self.tools.retain(|tool| *tool != known);
         let content = call.items("content");
         if ok {
             let diffs = content.iter().filter(|part| part.text("type") == Some("diff"));

@@ -16,8 +16,12 @@ pub(crate) fn total(codex_home: &Path, thread: &str) -> Option<Usage> {
     let file = find(&codex_home.join("sessions"), thread)?;
     let (_, length) = host::fs::read_at(&file, 0, 0).ok()?;
     let (bytes, _) = host::fs::read_at(&file, length.saturating_sub(TAIL as u64), TAIL).ok()?;
-    let text = String::from_utf8_lossy(&bytes);
-    text.lines().rev().find_map(count_of)
+    last_count(&bytes)
+}
+
+/// The last count in (the end of) such a file.
+pub(crate) fn last_count(bytes: &[u8]) -> Option<Usage> {
+    String::from_utf8_lossy(bytes).lines().rev().find_map(count_of)
 }
 
 fn count_of(line: &str) -> Option<Usage> {

@@ -160,7 +160,7 @@ impl Engine {
     }
 
     /// What one line of its output means, not yet cleaned.
-    pub(super) fn parse(self, state: &mut ParseState, line: &str) -> Vec<EngineEvent> {
+    pub(crate) fn parse(self, state: &mut ParseState, line: &str) -> Vec<EngineEvent> {
         match self {
             Self::Shell | Self::CodeMachine => shell::parse_line(line),
             Self::Scripted | Self::Acp => scripted::parse_line(state, line),

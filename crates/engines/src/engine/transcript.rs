@@ -4,6 +4,7 @@
 //! may span several runs of one session (resumed, corrected); [`Transcript::next_run`] lies between them, so that
 //! counters of the session are not counted twice.
 
+use super::json::is_plain_name;
 use super::{Engine, EngineEvent, EngineOutcome, ErrorClass, Finished, Meter, Reset, Usage};
 use crate::exit::{Exit, Outcome, TimeLimit};
 use std::collections::VecDeque;
@@ -13,6 +14,9 @@ use std::path::Path;
 const MAX_LINE: usize = 4 << 20;
 /// Of how many tool calls the names are remembered.
 const MAX_TOOLS: usize = 256;
+/// How much is remembered of a tool call's name for itself, and of the tool's name or the path that it changes.
+const MAX_ID: usize = 200;
+const MAX_TOOL: usize = 4200;
 /// How many notices about lines that are no events are made.
 const MAX_STRANGE: u32 = 100;
 
@@ -55,10 +59,13 @@ pub struct ParseState {
 }
 
 impl ParseState {
-    /// Takes a session's name; whether it is the one that was begun. Whoever writes into the stream without knowing it is
-    /// not heard.
+    /// Whether a session's name is the one that was begun. Whoever writes into the stream without knowing it is not
+    /// heard, and a name that could not be handed back as an argument is none.
     pub(crate) fn is_session(&mut self, id: &str) -> bool {
-        self.session.as_deref().is_none_or(|known| known == id)
+        match self.session.as_deref() {
+            Some(known) => known == id,
+            None => is_plain_name(id),
+        }
     }
 
     /// The event that names the session, the first time.
@@ -74,12 +81,20 @@ impl ParseState {
         if self.tools.len() >= MAX_TOOLS {
             self.tools.pop_front();
         }
-        self.tools.push_back((id.to_owned(), name.to_owned()));
+        self.tools.push_back((start_of(id, MAX_ID).to_owned(), start_of(name, MAX_TOOL).to_owned()));
     }
 
     pub(crate) fn take_tool(&mut self, id: &str) -> Option<String> {
+        let id = start_of(id, MAX_ID);
         let place = self.tools.iter().position(|(known, _)| known == id)?;
         self.tools.remove(place).map(|(_, name)| name)
+    }
+
+    /// Adds to the last text, which comes in pieces; past its bound an answer is too long to be one.
+    pub(crate) fn say_more(&mut self, text: &str) {
+        if self.last_text.len() + text.len() <= MAX_LINE {
+            self.last_text.push_str(text);
+        }
     }
 
     /// It goes on: what held it back is over.
@@ -286,6 +301,11 @@ impl Transcript {
             events.push(event.cleaned());
         }
     }
+}
+
+/// The beginning of a text, up to the character that ends within `max` bytes.
+fn start_of(text: &str, max: usize) -> &str {
+    text.get(..text.floor_char_boundary(max)).unwrap_or(text)
 }
 
 /// The end of an engine that did not say how it went: what it wrote to stderr is all there is.

@@ -96,11 +96,15 @@ pub enum ScenarioError {
 
 /// Reads and checks a scenario file: TOML, or JSON when its name ends in `.json`.
 pub fn load(path: &Path) -> Result<Scenario, ScenarioError> {
-    let text = host::fs::read_text(path, MAX_FILE).map_err(ScenarioError::File)?;
+    parse(&host::fs::read_text(path, MAX_FILE).map_err(ScenarioError::File)?, path)
+}
+
+/// Reads and checks what is in a scenario file; its name says how it is written.
+pub fn parse(text: &str, path: &Path) -> Result<Scenario, ScenarioError> {
     let scenario: Scenario = if path.extension().is_some_and(|ending| ending == "json") {
-        serde_json::from_str(&text).map_err(|error| error.to_string())
+        serde_json::from_str(text).map_err(|error| error.to_string())
     } else {
-        toml::from_str(&text).map_err(|error| error.to_string())
+        toml::from_str(text).map_err(|error| error.to_string())
     }
     .map_err(|message| ScenarioError::Malformed { path: path.to_owned(), message })?;
     if scenario.version != 1 {

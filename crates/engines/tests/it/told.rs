@@ -19,13 +19,14 @@ pub(crate) fn recorded(name: &str) -> String {
     text.lines().filter_map(|line| line.strip_prefix("< ")).map(|line| format!("{line}\n")).collect()
 }
 
-/// The names of all recorded streams.
+/// The names of all recorded streams; those in `recorded` are of the very agents that the tests install.
 pub(crate) fn all() -> Vec<String> {
-    let mut names: Vec<String> = std::fs::read_dir(folder())
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .filter_map(|name| name.strip_suffix(".jsonl").map(str::to_owned))
-        .collect();
+    let streams = |prefix: &'static str| {
+        let entries = std::fs::read_dir(folder().join(prefix)).unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.filter_map(move |name| name.strip_suffix(".jsonl").map(|name| format!("{prefix}{name}")))
+    };
+    let mut names: Vec<String> = streams("").chain(streams("recorded/")).collect();
     names.sort();
     names
 }

@@ -80,6 +80,14 @@ fn cases() -> Vec<Case> {
         ),
         case("gemini-text", Gemini, EXITED_0, None),
         case("gemini-shell", Gemini, EXITED_0, None),
+        case("recorded/claude-cut", Claude, EXITED_1, Some(ErrorClass::Network)),
+        // A turn that completed without a word is how Codex shows that the model would not.
+        case("recorded/codex-refusal", Codex, EXITED_0, Some(ErrorClass::Refused)),
+        case("recorded/opencode-refusal", Opencode, EXITED_1, Some(ErrorClass::Refused)),
+        case("recorded/opencode-429-recovers", Opencode, EXITED_0, None),
+        // Gemini's refusal is a success with words: that nothing changed is what tells.
+        case("recorded/gemini-refusal", Gemini, EXITED_0, None),
+        case("recorded/gemini-429-recovers", Gemini, EXITED_0, None),
         case("gemini-401", Gemini, Outcome::Exited { code: 145 }, Some(ErrorClass::NotLoggedIn)),
     ]
 }

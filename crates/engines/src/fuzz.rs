@@ -1,0 +1,103 @@
+//! Every reader of what an engine, its supervisor or its files say, with inputs that nobody thought of.
+//!
+//! What holds of all of them: no panic, memory within a bound, and the same result wherever the input is cut. [`streams`]
+//! has the engines' own streams, [`forged`] what tools print to be taken for something else, [`wire`] the conversation
+//! with ACP agents, [`spools`] what is kept of a stream, [`papers`] session files, answers and our own documents.
+
+mod forged;
+mod papers;
+mod spools;
+mod streams;
+mod wire;
+
+use crate::engine::{Engine, EngineEvent, Finished, Usage};
+use std::path::{Path, PathBuf};
+use testkit::fuzz::json::Corpus;
+
+/// How often each reader of a stream is put to the test.
+const N_RUNS: u64 = 1_000_000;
+
+/// The recorded streams of an engine. Where both directions were recorded, what the agent said.
+fn recorded(prefix: &str) -> Vec<String> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/transcripts");
+    let mut paths: Vec<PathBuf> = [folder.clone(), folder.join("recorded")]
+        .iter()
+        .flat_map(|folder| host::fs::list_names(folder).unwrap().into_iter().map(|name| folder.join(name)))
+        .filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(prefix)))
+        .filter(|path| path.extension().is_some_and(|ending| ending == "jsonl"))
+        .collect();
+    // The order of a directory is nobody's promise, and a seed has to mean the same everywhere.
+    paths.sort();
+    let said = |text: String| {
+        let lines = text.lines().filter(|line| !line.starts_with("> "));
+        lines.map(|line| format!("{}\n", line.strip_prefix("< ").unwrap_or(line))).collect()
+    };
+    paths.iter().map(|path| said(host::fs::read_text(path, 1 << 20).unwrap())).collect()
+}
+
+/// Lines of our own events, one of each kind.
+fn our_events() -> String {
+    use crate::engine::{Asked, ErrorClass, FileChange, Permission, RateLimit, Reset};
+    let text = |text: &str| text.to_owned();
+    let asked =
+        |answer| Asked { id: text("call-1"), tool: text("execute"), input: text("{\"command\":\"ls\"}"), answer };
+    let usage =
+        Usage { input_tokens: Some(1200), output_tokens: Some(34), cost_micro_usd: Some(7), ..Usage::default() };
+    let limit =
+        RateLimit { reached: true, reset: Some(Reset::After(1000)), used_percent: Some(80), text: text("slow") };
+    let answer = Finished { structured: Some(serde_json::json!({"plan_md": "x"})), ..Finished::completed("done") };
+    let events = [
+        EngineEvent::Session { id: text("session-1") },
+        EngineEvent::Text { text: text("Writing it.") },
+        EngineEvent::Reasoning { text: text("It wants a file.") },
+        EngineEvent::ToolStarted { id: text("call-1"), name: text("shell"), input: text("ls") },
+        EngineEvent::ToolFinished { id: text("call-1"), ok: true, output: text("a.txt") },
+        EngineEvent::FileChanged { path: text("a.txt"), change: FileChange::Written },
+        EngineEvent::PermissionAsked(asked(Permission::Allowed)),
+        EngineEvent::PermissionAsked(asked(Permission::Denied)),
+        EngineEvent::RateLimit(limit),
+        EngineEvent::Usage(usage),
+        EngineEvent::Notice { text: text("plays") },
+        EngineEvent::Question { text: text("Which one?") },
+        EngineEvent::Finished(answer),
+        EngineEvent::Finished(Finished::of_class(ErrorClass::Server, "overloaded")),
+    ];
+    events.iter().map(|event| format!("{}\n", serde_json::to_string(event).unwrap())).collect()
+}
+
+fn corpus(engine: Engine) -> Corpus {
+    match engine {
+        Engine::Codex => Corpus::new(recorded("codex-")),
+        Engine::Claude => Corpus::new(recorded("claude-")),
+        Engine::Opencode => Corpus::new(recorded("opencode-")),
+        Engine::Gemini => Corpus::new(recorded("gemini-")),
+        Engine::Scripted | Engine::Acp => Corpus::new([our_events()]),
+        // They print anything.
+        Engine::Shell | Engine::CodeMachine => Corpus::new(recorded("")),
+    }
+}
+
+/// Fails when an event carries what would steer a terminal, or more than its bound.
+fn assert_harmless(event: &EngineEvent) {
+    let (texts, limit): (Vec<&String>, usize) = match event {
+        EngineEvent::Session { id } => (vec![id], 200),
+        EngineEvent::Text { text } | EngineEvent::Reasoning { text } | EngineEvent::Question { text } => {
+            (vec![text], usize::MAX)
+        }
+        EngineEvent::ToolStarted { id, name, input } => (vec![id, name, input], 32 * 1024),
+        EngineEvent::ToolFinished { id, output, .. } => (vec![id, output], 32 * 1024),
+        EngineEvent::FileChanged { path, .. } => (vec![path], 4096),
+        EngineEvent::PermissionAsked(asked) => (vec![&asked.id, &asked.tool, &asked.input], 32 * 1024),
+        EngineEvent::RateLimit(limit) => (vec![&limit.text], 500),
+        EngineEvent::Notice { text } => (vec![text], 32 * 1024),
+        EngineEvent::Finished(finished) => (vec![&finished.message], usize::MAX),
+        EngineEvent::Usage(_) => return,
+    };
+    for text in texts {
+        let steers = |c: char| (c.is_control() && !matches!(c, '\n' | '\t')) || host::text::is_invisible(c);
+        // Most texts are plain ASCII, and a million of them are looked at.
+        let plain = text.bytes().all(|byte| matches!(byte, b' '..=b'~' | b'\n' | b'\t'));
+        assert!(plain || !text.chars().any(steers), "{text:?} of {event:?}");
+        assert!(text.len() <= limit || text.chars().count() <= limit, "{} bytes of {event:?}", text.len());
+    }
+}
