@@ -7,9 +7,11 @@
 mod agents;
 mod bench;
 mod check;
+mod lent;
 mod pg;
 mod postgres;
 mod process;
+mod schemathesis;
 #[cfg(test)]
 mod structure;
 mod test;
@@ -21,8 +23,9 @@ use anyhow::{Result, bail};
 const HELP: &str = "\
 Usage: cargo xtask <task>
 
-  test [--no-agents] [CARGO TEST ARGUMENTS] [-- TEST ARGUMENTS]
-        every test on SQLite and on a private PostgreSQL, with the real agents, then the harness
+  test [--no-agents] [--no-schemathesis] [CARGO TEST ARGUMENTS] [-- TEST ARGUMENTS]
+        every test on SQLite and on a private PostgreSQL, with the real agents
+        and with Schemathesis, then the harness
   bench [ROWS] [--json] [--quick]
         store figures; PostgreSQL rows need pgbench
   check [fmt] [clippy] [structure] [deny]
@@ -34,7 +37,8 @@ Usage: cargo xtask <task>
         fetches the real agents for the tests and prints their directory
 
 The agents come from npm at the versions of crates/testkit/agents, once, into the target directory; a directory in
-PILOTHOUSE_TEST_AGENTS is used as it is, and --no-agents leaves their tests out.
+PILOTHOUSE_TEST_AGENTS is used as it is, and --no-agents leaves their tests out. The same goes for Schemathesis from PyPI (crates/testkit/schemathesis,
+PILOTHOUSE_TEST_SCHEMATHESIS, --no-schemathesis).
 
 PostgreSQL is looked for in this order: PILOTHOUSE_TEST_POSTGRES_URL (used as it is), PATH, /usr/lib/postgresql,
 Homebrew, a pinned npm package, and with CI=true apt-get. PILOTHOUSE_XTASK_PG=path|system|homebrew|npm|apt allows

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, ExitStatus};
 
 use anyhow::{Context as _, Result, bail};
+use sha2::Digest as _;
 
 /// The directory that holds the workspace's `Cargo.toml`.
 pub(crate) fn workspace() -> PathBuf {
@@ -65,6 +66,24 @@ pub(crate) fn exit_code(status: ExitStatus) -> ExitCode {
 
 pub(crate) fn is_ci() -> bool {
     std::env::var_os("CI").is_some_and(|value| value == OsStr::new("true"))
+}
+
+/// Where cargo puts what it builds.
+pub(crate) fn target_directory() -> Result<PathBuf> {
+    let mut cargo = cargo();
+    let printed = capture(cargo.args(["metadata", "--locked", "--no-deps", "--format-version", "1"]))?;
+    let metadata: serde_json::Value = serde_json::from_str(&printed)?;
+    metadata["target_directory"].as_str().map(PathBuf::from).context("cargo names no target directory")
+}
+
+/// The beginning of a SHA-256 over these files.
+pub(crate) fn digest_of(files: &[impl AsRef<Path>]) -> Result<String> {
+    let mut digest = sha2::Sha256::new();
+    for path in files {
+        let path = path.as_ref();
+        digest.update(std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?);
+    }
+    Ok(digest.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect())
 }
 
 /// Installs a package on a bare build machine, where apt-get is; whether it did. Never for a person's own machine.

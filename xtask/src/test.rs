@@ -1,12 +1,13 @@
-//! `cargo xtask test`: every test on both databases and with the real agents, then the harness.
+//! `cargo xtask test`: every test on both databases, with the real agents and with Schemathesis, then the harness.
 
 use std::process::ExitCode;
 
 use anyhow::Result;
 
-use crate::agents::Agents;
+use crate::lent::Lent;
 use crate::postgres::Server;
 use crate::process::{self, say};
+use crate::{agents, schemathesis};
 
 /// A program that proves what no test can, run after the tests with the same server.
 struct Harness {
@@ -21,10 +22,10 @@ const HARNESSES: &[Harness] = &[Harness {
 
 pub(crate) fn run(arguments: &[String]) -> Result<ExitCode> {
     let mut arguments = arguments.to_vec();
-    let agents = Agents::prepare(&mut arguments)?;
+    let lent = [agents::KIND.prepare(&mut arguments)?, schemathesis::KIND.prepare(&mut arguments)?];
     sandbox()?;
     let server = Server::start()?;
-    let passed = pass(&server, &agents, &arguments);
+    let passed = pass(&server, &lent, &arguments);
     // A server that does not stop is a failure of its own, even after tests that passed.
     server.stop()?;
     Ok(if passed? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -38,13 +39,17 @@ fn sandbox() -> Result<()> {
     Ok(())
 }
 
-fn pass(server: &Server, agents: &Agents, arguments: &[String]) -> Result<bool> {
+fn pass(server: &Server, lent: &[Lent], arguments: &[String]) -> Result<bool> {
     let mut cargo = process::cargo();
     cargo.args(["test", "--locked", "--profile", "ci"]);
     if !names_a_package(arguments) {
         cargo.arg("--workspace");
     }
-    if !process::status(server.lend(agents.lend(&mut cargo, arguments)))?.success() {
+    let mut told = arguments.to_vec();
+    for programs in lent {
+        programs.lend(&mut cargo, &mut told);
+    }
+    if !process::status(server.lend(cargo.args(told)))?.success() {
         return Ok(false);
     }
     if !arguments.is_empty() {

@@ -10,13 +10,13 @@ use utoipa::ToSchema;
 pub struct InboundBody {
     /// The sender; `dev:` is put in front unless it is there.
     #[serde(default)]
-    #[schema(required)]
+    #[schema(required, value_type = String, min_length = 1)]
     pub from: Option<String>,
     #[serde(default)]
-    #[schema(required)]
+    #[schema(required, value_type = String, min_length = 1)]
     pub conversation: Option<String>,
     #[serde(default)]
-    #[schema(required)]
+    #[schema(required, value_type = String, min_length = 1)]
     pub body: Option<String>,
     /// Makes a repeat of the message harmless.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -13,8 +13,10 @@ use utoipa::ToSchema;
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewProjectBody {
+    #[schema(min_length = 1, max_length = 200)]
     pub name: String,
     /// An address, or for admins an absolute path on the server's machine.
+    #[schema(min_length = 1)]
     pub git_url: String,
     /// `main` when missing.
     #[serde(default)]

@@ -44,10 +44,10 @@ pub struct QueueJobView {
     pub next_run_at: Option<f64>,
     pub started_at: Option<f64>,
     pub ended_at: Option<f64>,
-    #[schema(value_type = Object)]
+    #[schema(value_type = Option<Object>)]
     pub result: Option<Value>,
     pub error: Option<String>,
-    #[schema(value_type = Object)]
+    #[schema(value_type = Option<Object>)]
     pub meta: Option<Value>,
 }
 

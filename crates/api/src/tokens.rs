@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 #[serde(deny_unknown_fields)]
 pub struct NewTokenBody {
     /// What it is for.
+    #[schema(min_length = 1, max_length = 100)]
     pub name: String,
     /// `admin`, `read`, `runs:write`, `gates:decide`, `protocols:write`, `dev:inbound`, `metrics`
     pub scopes: Vec<String>,
@@ -17,6 +18,7 @@ pub struct NewTokenBody {
     pub person: Option<String>,
     /// 90 days when missing, at most 365.
     #[serde(default)]
+    #[schema(minimum = 1, maximum = 365)]
     pub expires_in_days: Option<u32>,
 }
 

@@ -165,7 +165,8 @@ impl<T: DeserializeOwned + Default> FromRequest<App> for Act<T> {
             T::default()
         } else {
             read.check_type()?;
-            parse(&read.bytes, app)?
+            // A null body says as much as none.
+            parse::<Option<T>>(&read.bytes, app)?.unwrap_or_default()
         };
         Ok(Self { body, once: read.once()? })
     }

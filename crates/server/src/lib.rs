@@ -21,6 +21,7 @@ mod rate;
 mod metrics;
 mod stream;
 pub mod routes;
+mod description;
 mod docs;
 mod health;
 mod inbound;

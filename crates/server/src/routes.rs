@@ -10,8 +10,8 @@ use utoipa::{
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
-    app::App, attempt_events, attempt_stops, attempts, backup, docs, edge, engines, events, gates, health, inbound,
-    jobs, logs, metrics, projects, protocols, queue, runs, steps, tokens,
+    app::App, attempt_events, attempt_stops, attempts, backup, description, docs, edge, engines, events, gates, health,
+    inbound, jobs, logs, metrics, projects, protocols, queue, runs, steps, tokens,
 };
 
 #[derive(OpenApi)]
@@ -124,7 +124,10 @@ fn public() -> Router<App> {
 
 /// The description of the API.
 pub fn openapi() -> utoipa::openapi::OpenApi {
-    OpenApiRouter::<App>::with_openapi(ApiDoc::openapi()).merge(timely()).merge(streams()).into_openapi()
+    let router = OpenApiRouter::<App>::with_openapi(ApiDoc::openapi()).merge(timely()).merge(streams());
+    let mut document = router.into_openapi();
+    description::complete(&mut document);
+    document
 }
 
 pub(crate) fn router(app: &App) -> Router {

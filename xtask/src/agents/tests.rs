@@ -1,30 +1,5 @@
 use super::*;
 
-fn words(line: &str) -> Vec<String> {
-    line.split_whitespace().map(str::to_owned).collect()
-}
-
-#[test]
-fn tests_with_agents_are_skipped_by_name_so_that_they_are_counted() {
-    for (given, expected) in [
-        ("", "-- --skip real_agents::"),
-        ("-p worker", "-p worker -- --skip real_agents::"),
-        ("-p worker -- --nocapture", "-p worker -- --nocapture --skip real_agents::"),
-    ] {
-        assert_eq!(without_agents(&words(given)), words(expected), "{given}");
-    }
-}
-
-#[test]
-fn leaving_out_is_asked_of_the_task_and_not_of_cargo() {
-    let mut arguments = words("-p worker --no-agents -- --nocapture");
-
-    let agents = Agents::prepare(&mut arguments).unwrap();
-
-    assert!(matches!(agents, Agents::LeftOut));
-    assert_eq!(arguments, words("-p worker -- --nocapture"));
-}
-
 /// Tests that drive agents are found by their names alone, so a module that uses agents must carry the name.
 #[test]
 fn every_test_that_uses_agents_lies_in_a_module_that_can_be_left_out() {

@@ -143,9 +143,14 @@ impl House {
 
     /// Starts `up` on a free port and waits until it answers.
     pub(crate) fn start_with(&mut self, args: &[&str]) {
+        self.start_as("up", args);
+    }
+
+    /// The same with `serve`, which does nothing itself.
+    pub(crate) fn start_as(&mut self, what: &str, args: &[&str]) {
         let jobs = self.dir.path().join("jobs.toml");
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.dir.path().join("log")).unwrap();
-        let fixed = ["up", "--listen", "127.0.0.1:0", "--jobs", jobs.to_str().unwrap()];
+        let fixed = [what, "--listen", "127.0.0.1:0", "--jobs", jobs.to_str().unwrap()];
         let child = self.command(&[&fixed, args].concat()).stdout(Stdio::null()).stderr(log).spawn().unwrap();
         let pid = u64::from(child.id());
         self.server = Some(child);
@@ -162,10 +167,15 @@ impl House {
         serde_json::from_str(&text).ok()
     }
 
+    /// The first admin's token.
+    pub(crate) fn token(&self) -> String {
+        let endpoint = self.endpoint().expect("a server");
+        std::fs::read_to_string(endpoint["token_file"].as_str().unwrap()).unwrap().trim().to_owned()
+    }
+
     pub(crate) fn client(&self) -> Client {
         let endpoint = self.endpoint().expect("a server");
-        let token = std::fs::read_to_string(endpoint["token_file"].as_str().unwrap()).unwrap();
-        Client::new(endpoint["url"].as_str().unwrap(), Some(token.trim().to_owned())).unwrap()
+        Client::new(endpoint["url"].as_str().unwrap(), Some(self.token())).unwrap()
     }
 
     /// Says something on the dev channel.

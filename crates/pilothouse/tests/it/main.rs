@@ -11,5 +11,6 @@ mod frozen;
 mod jobs;
 mod ledger;
 mod nodes;
+mod schemathesis;
 mod several;
 mod protocols;
