@@ -1,6 +1,6 @@
 //! Attempts and what they wrote.
 
-use domain::attempt::{Attempt, AttemptState, Usage};
+use domain::attempt::{Attempt, AttemptState, Containment, Usage};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -25,6 +25,21 @@ pub struct AttemptView {
     pub summary: Option<String>,
     pub exit_code: Option<i32>,
     pub usage: Option<UsageView>,
+    /// How its processes are held; null until they run, and when none ever did.
+    pub containment: Option<ContainmentView>,
+}
+
+/// How surely an attempt's processes are ended, and how far they are kept from the machine.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+pub struct ContainmentView {
+    /// `namespace`, `cgroup_v2`, `cgroup_v1`, `subreaper` or `process_group`
+    pub level: String,
+    /// `read-only`, `workspace`, `full` or `none`
+    pub sandbox: String,
+    /// `bubblewrap` or `landlock`; null without a sandbox
+    pub means: Option<String>,
+    /// `off`, `endpoints` or `open`
+    pub network: String,
 }
 
 /// What an engine said it used; null is unknown, never zero.
@@ -58,7 +73,7 @@ pub struct LogView {
 /// Something that happened in an attempt.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct AttemptEventView {
-    /// Where it stands in the attempt's output; for `Last-Event-ID`.
+    /// Where it stands in what the attempt's engine printed, over all of its runs; for `Last-Event-ID`.
     pub id: String,
     /// `session`, `text`, `reasoning`, `tool_started`, `tool_finished`, `file_changed`, `usage`, `notice`, `question`,
     /// `finished` and what engines may add.
@@ -78,6 +93,8 @@ pub struct AttemptStopView {
     pub ended: bool,
     /// What became of what it worked in.
     pub worktree: String,
+    /// Where that is kept on the machine it ran on; null where there is none.
+    pub worktree_path: Option<String>,
 }
 
 impl From<&Attempt> for AttemptView {
@@ -102,6 +119,22 @@ impl From<&Attempt> for AttemptView {
             summary,
             exit_code,
             usage,
+            containment: attempt.containment.as_ref().map(ContainmentView::from),
+        }
+    }
+}
+
+impl From<&Containment> for ContainmentView {
+    fn from(containment: &Containment) -> Self {
+        let level = containment.level.clone();
+        match &containment.sandbox {
+            Some(used) => Self {
+                level,
+                sandbox: used.profile.clone(),
+                means: Some(used.means.clone()),
+                network: used.network.clone(),
+            },
+            None => Self { level, sandbox: "none".to_owned(), means: None, network: "open".to_owned() },
         }
     }
 }

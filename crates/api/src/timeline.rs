@@ -95,6 +95,9 @@ fn payload(event: &RunEvent) -> Option<Value> {
             Some(json!({ "WorkerId": worker, "Summary": summary }))
         }
         RunEvent::ExecutionBlocked { why, .. } => Some(json!({ "Reason": why })),
-        RunEvent::GateChanged { .. } | RunEvent::ExecutionAdopted { .. } | RunEvent::CancelRequested { .. } => None,
+        RunEvent::GateChanged { .. }
+        | RunEvent::ExecutionAdopted { .. }
+        | RunEvent::ExecutionTold { .. }
+        | RunEvent::CancelRequested { .. } => None,
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use domain::{
     actor::Actor,
-    attempt::Attempt,
+    attempt::{Attempt, Fact},
     commit::{Expect, Table},
     gate::Gate,
     ids::{Fence, RunId},
@@ -159,6 +159,11 @@ impl Control {
     pub async fn adopt_run(&self, id: &RunId, old: Fence, fence: Fence, cause: &Cause) -> Result<Run, CommandError> {
         let command = RunCommand::Adopt { old, fence, worker: worker_of(cause) };
         Ok(self.command_run(id, command, cause, |_| Rendered::default()).await?.subject)
+    }
+
+    /// Records what was learnt of an attempt under way. Telling it again is nothing.
+    pub async fn tell_run(&self, id: &RunId, fence: Fence, fact: Fact, cause: &Cause) -> Result<Run, CommandError> {
+        Ok(self.command_run(id, RunCommand::Tell { fence, fact }, cause, |_| Rendered::default()).await?.subject)
     }
 
     /// Records how an attempt ended.

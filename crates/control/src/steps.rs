@@ -1,7 +1,7 @@
 //! Commands to the steps of protocols, from people and from workers.
 
 use domain::{
-    attempt::Ending,
+    attempt::{Ending, Fact},
     commit::Table,
     ids::{Fence, ProtocolId, StepId},
     person::Person,
@@ -204,6 +204,18 @@ impl Control {
     ) -> Result<Protocol, CommandError> {
         let worker = worker_name(&cause.actor);
         self.report(id, ProtocolCommand::AdoptStep { step, old, fence, worker, session }, cause).await
+    }
+
+    /// Records what was learnt of an attempt under way; without a step it is the planning. Telling it again is nothing.
+    pub async fn tell_attempt(
+        &self,
+        id: ProtocolId,
+        step: Option<StepId>,
+        fence: Fence,
+        fact: Fact,
+        cause: &Cause,
+    ) -> Result<Protocol, CommandError> {
+        self.report(id, ProtocolCommand::TellAttempt { step, fence, fact }, cause).await
     }
 
     pub async fn finish_step(

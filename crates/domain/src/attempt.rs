@@ -27,7 +27,39 @@ pub struct Attempt {
     /// Proves to the supervisor that whoever adopts the attempt read the ledger.
     pub nonce: String,
     pub started_at: Timestamp,
+    /// Absent until its supervisor has said so, and for attempts of which nothing ever ran.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub containment: Option<Containment>,
     pub state: AttemptState,
+}
+
+/// How surely an attempt's processes are ended, and how far they are kept from the machine, as their supervisor said.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Containment {
+    /// `namespace`, `cgroup_v2`, `cgroup_v1`, `subreaper` or `process_group`.
+    pub level: String,
+    /// Absent where they ran in none.
+    pub sandbox: Option<SandboxUsed>,
+}
+
+/// The sandbox that an attempt's processes ran in.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SandboxUsed {
+    /// `read-only`, `workspace` or `full`.
+    pub profile: String,
+    /// `bubblewrap` or `landlock`.
+    pub means: String,
+    /// `off`, `endpoints` or `open`.
+    pub network: String,
+}
+
+/// What a worker learns of an attempt while it is under way.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fact {
+    Contained(Containment),
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -113,5 +145,34 @@ impl Attempt {
 
     pub fn is_running(&self) -> bool {
         matches!(self.state, AttemptState::Running)
+    }
+
+    /// Whether this is known of it already.
+    pub fn knows(&self, fact: &Fact) -> bool {
+        match fact {
+            Fact::Contained(containment) => self.containment.as_ref() == Some(containment),
+        }
+    }
+
+    pub(crate) fn learn(&mut self, fact: &Fact) {
+        match fact {
+            Fact::Contained(containment) => self.containment = Some(containment.clone()),
+        }
+    }
+}
+
+impl Fact {
+    /// The event by which a protocol's timeline tells it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Contained(_) => "attempt_contained",
+        }
+    }
+
+    /// The same on a run's timeline.
+    pub fn run_name(&self) -> &'static str {
+        match self {
+            Self::Contained(_) => "ExecutionContained",
+        }
     }
 }

@@ -20,7 +20,7 @@ pub use self::{
     event::ProtocolEvent,
 };
 use crate::{
-    attempt::{Attempt, Duty, Ending, Usage},
+    attempt::{Attempt, Duty, Ending, Fact, Usage},
     commit::{Subject, SubjectKind},
     gate::{Answer, Gate, GateError},
     ids::{Fence, GateId, PersonId, ProjectId, ProtocolId, StepId, TaskId},
@@ -203,6 +203,12 @@ pub enum ProtocolCommand {
         worker: String,
         /// The engine session that goes on, when the processes were gone.
         session: Option<String>,
+    },
+    /// Something was learnt of an attempt under way; without a step it is the planning.
+    TellAttempt {
+        step: Option<StepId>,
+        fence: Fence,
+        fact: Fact,
     },
     StepExecuted {
         step: StepId,

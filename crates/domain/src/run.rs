@@ -14,7 +14,7 @@ pub use self::{
     event::RunEvent,
 };
 use crate::{
-    attempt::{Attempt, Duty, Ending, Usage},
+    attempt::{Attempt, Duty, Ending, Fact, Usage},
     catalog::BoundJob,
     commit::{Subject, SubjectKind},
     gate::{Answer, Gate, GateError},
@@ -131,6 +131,11 @@ pub enum RunCommand {
         fence: Fence,
         worker: String,
     },
+    /// Something was learnt of the attempt under way.
+    Tell {
+        fence: Fence,
+        fact: Fact,
+    },
     /// The attempt under this fence ended. `gate` is the id for a gate, should its end have to be asked about.
     Finish {
         fence: Fence,
@@ -206,6 +211,7 @@ pub const TRANSITIONS: &[(&str, &str, &str)] = &[
     ("Dispatching", "ExecutionBlocked", "Blocked"),
     ("Dispatching", "RunCanceled", "Canceled"),
     ("Running", "ExecutionAdopted", "Running"),
+    ("Running", "ExecutionContained", "Running"),
     ("Running", "CancelRequested", "Running"),
     ("Running", "ExecutionSucceeded", "Succeeded"),
     ("Running", "ExecutionFailed", "Failed"),

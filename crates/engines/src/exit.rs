@@ -2,7 +2,7 @@
 //!
 //! The file lies where the tree could write too, so it carries a seal that only the holders of the nonce can make.
 
-use crate::sandbox::{Means, Profile};
+use crate::sandbox::{Means, Profile, Reach};
 use crate::spec::Stream;
 use host::contain::Containment;
 use host::fs::FsError;
@@ -47,6 +47,8 @@ pub struct Exit {
 pub struct Confined {
     pub profile: Profile,
     pub means: Means,
+    #[serde(default)]
+    pub reach: Reach,
 }
 
 /// What keeps the limits that a tree shares, strongest first.
@@ -193,7 +195,7 @@ mod tests {
             outcome: Outcome::Stopped { reason: "canceled by bob".into() },
             status: Some(Status::Signaled(15)),
             containment: Containment::PidNamespace,
-            sandbox: Some(Confined { profile: Profile::Workspace, means: Means::Bubblewrap }),
+            sandbox: Some(Confined { profile: Profile::Workspace, means: Means::Bubblewrap, reach: Reach::Endpoints }),
             limited: Some(Limited::CgroupV1),
             started_at: 1,
             ended_at: 2,

@@ -17,6 +17,7 @@ mod gemini;
 mod opencode;
 mod shell;
 pub mod registry;
+pub mod runs;
 pub mod spec;
 pub mod spool;
 pub mod supervise;

@@ -1,7 +1,7 @@
 //! What a worker and a supervisor say to each other over the socket: one JSON document a line, each side proving first
 //! that it knows the nonce.
 
-use crate::exit::LaunchFailure;
+use crate::exit::{Confined, LaunchFailure};
 use host::contain::Containment;
 use host::signature;
 use serde::{Deserialize, Serialize};
@@ -33,6 +33,8 @@ pub(crate) enum Reply {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
     pub containment: Containment,
+    #[serde(default)]
+    pub sandbox: Option<Confined>,
     /// The supervisor's own process.
     pub supervisor_pid: u32,
     pub started_at: i64,
@@ -47,7 +49,12 @@ pub struct Report {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Started {
-    Ready { containment: Containment, started_at: i64 },
+    Ready {
+        containment: Containment,
+        #[serde(default)]
+        sandbox: Option<Confined>,
+        started_at: i64,
+    },
     Failed(LaunchFailure),
 }
 

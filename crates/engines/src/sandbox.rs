@@ -33,6 +33,17 @@ pub enum Network {
     Open,
 }
 
+/// How far that is, in one word.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reach {
+    Off,
+    Endpoints,
+    /// Also of whoever did not say: nothing is claimed that is not known.
+    #[default]
+    Open,
+}
+
 /// One tree's sandbox.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -106,6 +117,26 @@ impl Sandbox {
 pub fn remove_masks(worktree: &std::path::Path) {
     for name in SETTINGS.iter().chain(&INSTRUCTIONS) {
         host::fs::remove_empty_dir(&worktree.join(name));
+    }
+}
+
+impl Network {
+    pub fn reach(&self) -> Reach {
+        match self {
+            Self::Off => Reach::Off,
+            Self::Endpoints(_) => Reach::Endpoints,
+            Self::Open => Reach::Open,
+        }
+    }
+}
+
+impl Reach {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Endpoints => "endpoints",
+            Self::Open => "open",
+        }
     }
 }
 

@@ -105,7 +105,7 @@ fn supervise(path: &Path) -> Result<(), SuperviseError> {
     oom.restore();
     let (exit, clients) = match started {
         Ok((tree, around)) => {
-            say(&Started::Ready { containment: around.containment, started_at });
+            say(&Started::Ready { containment: around.containment, sandbox: around.sandbox, started_at });
             Supervisor::new(&spec, tree, around, started_at, signals, clients, spoolers).run()
         }
         Err(failure) => {
@@ -340,6 +340,7 @@ impl<'spec> Supervisor<'spec> {
     fn report(&self) -> Report {
         Report {
             containment: self.around.containment,
+            sandbox: self.around.sandbox,
             supervisor_pid: host::process::id(),
             started_at: self.started_at,
             deadline_boot_ms: self.deadline.map(crate::spec::millis),

@@ -4,10 +4,10 @@
 
 mod connection;
 
-use crate::exit::{self, Exit, LaunchFailure, ResultError};
+use crate::exit::{self, Confined, Exit, LaunchFailure, Outcome, ResultError};
 use crate::protocol::{Request, SOCKET, Started};
 use crate::sandbox::Sandbox;
-use crate::spec::{self, Isolation, Limits, Spec, Stream, millis};
+use crate::spec::{self, Isolation, Limits, Spec, millis};
 use connection::{Connection, ConnectionError};
 use host::contain::Containment;
 use host::fs::FsError;
@@ -22,8 +22,11 @@ pub use crate::protocol::Report;
 /// The reason that a stop is given when people no longer want what runs; by it a cancel is told from an interruption.
 pub const CANCELED: &str = "canceled";
 
+/// What the reason of a stop begins with that somebody asked for by hand; the rest says who.
+const BY_HAND: &str = "by hand: ";
+
 /// What the supervisor itself has to say, in the attempt's directory.
-const LOG: &str = "supervisor.log";
+pub(crate) const LOG: &str = "supervisor.log";
 /// How long a supervisor may take to start its program on a machine under load.
 const START_PATIENCE: Duration = Duration::from_secs(60);
 
@@ -84,6 +87,16 @@ pub fn new_nonce() -> String {
     host::random::base62(43)
 }
 
+/// The reason of a stop by hand: what was done, and by whom.
+pub fn by_hand(verb: &str, who: &str) -> String {
+    format!("{BY_HAND}{verb} by {who}")
+}
+
+/// What was done and by whom, when this is the reason of a stop by hand.
+pub fn said_by_hand(reason: &str) -> Option<&str> {
+    reason.strip_prefix(BY_HAND)
+}
+
 /// Why nothing was started.
 #[derive(Debug, thiserror::Error)]
 pub enum LaunchError {
@@ -127,10 +140,26 @@ pub enum SupervisorError {
 pub struct Supervised {
     dir: PathBuf,
     nonce: String,
-    containment: Containment,
+    held: Held,
     started_at: i64,
     /// Also what tells a supervisor that its worker is alive.
     connection: Mutex<Option<Connection>>,
+}
+
+/// How surely a tree can be ended, and what keeps it from the machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Held {
+    pub containment: Containment,
+    /// `None`: nothing.
+    pub sandbox: Option<Confined>,
+}
+
+impl Held {
+    /// How an ended tree was held; `None` when it never ran.
+    pub fn of(exit: &Exit) -> Option<Self> {
+        let ran = !matches!(exit.outcome, Outcome::LaunchFailed(_));
+        ran.then_some(Self { containment: exit.containment, sandbox: exit.sandbox })
+    }
 }
 
 /// What was found of an attempt that an earlier worker started.
@@ -171,9 +200,9 @@ pub async fn start(exe: &Path, launch: Launch) -> Result<Supervised, LaunchError
     let started = spawn(exe, &path, &dir).await;
     // A supervisor that read it has removed it; one that did not must not leave secrets behind.
     let removed = host::fs::remove_file(&path);
-    let (containment, started_at) = match started? {
+    let (held, started_at) = match started? {
         Started::Failed(failure) => return Err(LaunchError::Program(failure)),
-        Started::Ready { containment, started_at } => (containment, started_at),
+        Started::Ready { containment, sandbox, started_at } => (Held { containment, sandbox }, started_at),
     };
     removed.map_err(LaunchError::Directory)?;
     let connection = match Connection::open(&dir, &launch.nonce).await {
@@ -184,7 +213,7 @@ pub async fn start(exe: &Path, launch: Launch) -> Result<Supervised, LaunchError
             error => return Err(LaunchError::Unreachable(error)),
         },
     };
-    Ok(Supervised { dir, nonce: launch.nonce, containment, started_at, connection: Mutex::new(connection) })
+    Ok(Supervised { dir, nonce: launch.nonce, held, started_at, connection: Mutex::new(connection) })
 }
 
 async fn spawn(exe: &Path, spec: &Path, dir: &Path) -> Result<Started, LaunchError> {
@@ -244,20 +273,6 @@ pub fn revoke(dir: &Path) -> Result<bool, FsError> {
     Ok(!host::fs::exists(&dir.join(LOG)))
 }
 
-/// Moves what an ended attempt left into a directory beneath its own, so that another can be started in its place. Only
-/// after [`adopt`] found [`Adopted::Finished`] or [`Adopted::Gone`]. Cut off anywhere it is simply done again.
-pub fn set_aside(dir: &Path, into: &Path) -> Result<(), FsError> {
-    host::fs::create_private_dir(into)?;
-    // The result goes first: with it here and the output there, the end would be taken for one without a word.
-    let streams = [Stream::Stdout, Stream::Stderr, Stream::Output].map(Stream::file_name);
-    for name in [exit::FILE, SOCKET].into_iter().chain(streams).chain([LOG]) {
-        if host::fs::exists(&dir.join(name)) {
-            host::fs::rename(&dir.join(name), &into.join(name))?;
-        }
-    }
-    Ok(())
-}
-
 impl Supervised {
     async fn connect(dir: &Path, nonce: &str) -> Result<Self, SupervisorError> {
         let (connection, report) = match Connection::open(dir, nonce).await {
@@ -267,7 +282,7 @@ impl Supervised {
         Ok(Self {
             dir: dir.to_owned(),
             nonce: nonce.to_owned(),
-            containment: report.containment,
+            held: Held { containment: report.containment, sandbox: report.sandbox },
             started_at: report.started_at,
             connection: Mutex::new(Some(connection)),
         })
@@ -316,7 +331,12 @@ impl Supervised {
 
     /// How surely the tree can be ended.
     pub fn containment(&self) -> Containment {
-        self.containment
+        self.held.containment
+    }
+
+    /// The same, and the sandbox that it is in.
+    pub fn held(&self) -> Held {
+        self.held
     }
 
     /// When its supervisor started, in microseconds of wall clock.
@@ -364,7 +384,7 @@ impl std::fmt::Debug for Supervised {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Supervised")
             .field("dir", &self.dir)
-            .field("containment", &self.containment)
+            .field("held", &self.held)
             .finish_non_exhaustive()
     }
 }

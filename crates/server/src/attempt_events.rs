@@ -1,8 +1,8 @@
 //! What happens in an attempt, as its engine tells it: all of it so far, then what comes, without a gap between.
 //!
-//! An event's id is the line that it was read from and its place among that line's events. Whoever comes back with an id
-//! gets what is behind it: the output is read again from its beginning, because what a line means may depend on lines
-//! before it.
+//! An attempt may need several runs of its engine, which are followed one after the other. An event's id is the run, the
+//! line that it was read from and its place among that line's events. Whoever comes back with an id gets what is behind
+//! it: the output is read again from its beginning, because what a line means may depend on lines before it.
 
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use domain::attempt::Attempt;
 use engines::{
     EngineEvent,
     engine::{Engine, Transcript},
+    runs::{self, Before},
 };
 
 use crate::{
@@ -32,23 +33,25 @@ const LOOK: Duration = Duration::from_millis(20);
 /// How often it asks the ledger whether the attempt is over: a look at a file is cheap, a query is everybody's.
 const ASK: Duration = Duration::from_millis(250);
 
-/// Where an event is: the number of its line, from 1, and its place in it, from 0.
+/// Where an event is: the number of the run and of its line, from 1, and its place in it, from 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 struct Place {
+    run: u64,
     line: u64,
     n: u64,
 }
 
 impl Place {
     fn parse(text: &str) -> Option<Self> {
-        let (line, n) = text.split_once('.')?;
-        Some(Self { line: line.parse().ok()?, n: n.parse().ok()? })
+        let (run, place) = text.split_once('.')?;
+        let (line, n) = place.split_once('.')?;
+        Some(Self { run: run.parse().ok()?, line: line.parse().ok()?, n: n.parse().ok()? })
     }
 }
 
 impl std::fmt::Display for Place {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}.{}", self.line, self.n)
+        write!(f, "{}.{}.{}", self.run, self.line, self.n)
     }
 }
 
@@ -83,6 +86,7 @@ pub(crate) async fn stream_attempt_events(
 struct Lines {
     transcript: Transcript,
     partial: Vec<u8>,
+    run: u64,
     line: u64,
 }
 
@@ -91,7 +95,7 @@ const MAX_PARTIAL: usize = 2 << 20;
 
 impl Lines {
     fn of(engine: Engine) -> Self {
-        Self { transcript: Transcript::new(engine), partial: Vec::new(), line: 0 }
+        Self { transcript: Transcript::new(engine), partial: Vec::new(), run: 1, line: 0 }
     }
 
     fn feed(&mut self, bytes: &[u8]) -> Vec<(Place, EngineEvent)> {
@@ -116,15 +120,24 @@ impl Lines {
         events
     }
 
+    /// Begins the next run, once all of this one was read.
+    fn next_run(&mut self, resumed: bool) {
+        self.transcript.next_run(resumed);
+        self.run += 1;
+        self.line = 0;
+    }
+
     fn place(&mut self, told: Vec<EngineEvent>, events: &mut Vec<(Place, EngineEvent)>) {
         self.line += 1;
-        events.extend((0..).zip(told).map(|(n, event)| (Place { line: self.line, n }, event)));
+        events.extend((0..).zip(told).map(|(n, event)| (Place { run: self.run, line: self.line, n }, event)));
     }
 }
 
 async fn follow(app: App, attempt: Attempt, after: Option<Place>, feed: Feed) -> Result<(), Gone> {
     let mut lines = Lines::of(app.engines.reading(&attempt.engine));
-    let spool = Spool::of_engine(&app, &attempt);
+    let dir = app.attempts_dir.join(attempt.id.as_str());
+    let present = Spool::of_engine(&app, &attempt);
+    let mut n_before = 0;
     let mut offset = 0;
     let mut last = after.unwrap_or_default();
     let mut now = attempt;
@@ -132,10 +145,20 @@ async fn follow(app: App, attempt: Attempt, after: Option<Place>, feed: Feed) ->
     loop {
         // Asked before reading: what was written before the end is then read after it.
         let ended = !now.is_running();
-        let Ok(piece) = spool.clone().read(offset, PIECE).await else { return Ok(()) };
+        let before = before(&dir).await;
+        let over = before.get(n_before);
+        let spool = match over {
+            Some(run) => present.clone().of_run(&run.name),
+            None => present.clone(),
+        };
+        let Ok(piece) = spool.read(offset, PIECE).await else { return Ok(()) };
+        // Set aside while it was read: what was found in its place may be the next run's.
+        if over.is_none() && self::before(&dir).await.len() > before.len() {
+            continue;
+        }
         let moved = piece.next_offset > offset;
         offset = piece.next_offset;
-        let complete = ended && offset >= piece.total;
+        let complete = (ended || over.is_some()) && offset >= piece.total;
         let mut events = lines.feed(&piece.bytes);
         if complete {
             events.extend(lines.finish());
@@ -147,7 +170,13 @@ async fn follow(app: App, attempt: Attempt, after: Option<Place>, feed: Feed) ->
             }
         }
         if complete {
-            return feed.send(&last.to_string(), Some("end"), &api::attempts::AttemptView::from(&now)).await;
+            let Some(run) = over else {
+                return feed.send(&last.to_string(), Some("end"), &api::attempts::AttemptView::from(&now)).await;
+            };
+            lines.next_run(run.resumed);
+            n_before += 1;
+            offset = 0;
+            continue;
         }
         if !moved {
             tokio::time::sleep(LOOK).await;
@@ -164,6 +193,12 @@ async fn follow(app: App, attempt: Attempt, after: Option<Place>, feed: Feed) ->
     }
 }
 
+/// The runs of an attempt's engine that were set aside for another.
+async fn before(dir: &std::path::Path) -> Vec<Before> {
+    let dir = dir.to_owned();
+    host::task::spawn_blocking("attempt's runs", move || runs::before(&dir)).await.unwrap_or_default()
+}
+
 fn view(place: Place, event: &EngineEvent) -> AttemptEventView {
     let mut data = serde_json::to_value(event).unwrap_or_default();
     let kind = data.as_object_mut().and_then(|object| object.remove("type"));
@@ -177,10 +212,10 @@ mod tests {
 
     #[test]
     fn places_are_in_the_order_of_what_happened() {
-        let place = |line, n| Place { line, n };
-        assert!(place(2, 0) > place(1, 9) && place(1, 1) > place(1, 0));
-        assert_eq!(Place::parse(&place(7, 3).to_string()), Some(place(7, 3)));
-        assert_eq!((Place::parse("7"), Place::parse("a.b"), Place::parse("")), (None, None, None));
+        let place = |run, line, n| Place { run, line, n };
+        assert!(place(1, 2, 0) > place(1, 1, 9) && place(1, 1, 1) > place(1, 1, 0) && place(2, 0, 0) > place(1, 9, 9));
+        assert_eq!(Place::parse(&place(2, 7, 3).to_string()), Some(place(2, 7, 3)));
+        assert_eq!((Place::parse("7.1"), Place::parse("a.b.c"), Place::parse("")), (None, None, None));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Ending an attempt by hand: asked to end, or ended at once.
 //!
 //! A run is canceled in the ledger, which its worker follows. What runs for a step is told by its supervisor, on the
-//! machine where it runs; its worker then finds it stopped and asks people how to go on.
+//! machine where it runs; its worker then finds it stopped, keeps what it worked in and leaves it to people how to go on.
 
 use api::{
     ProblemBody,
@@ -29,8 +29,8 @@ const PATIENCE: Duration = Duration::from_secs(4);
 
 /// Cancel an attempt
 ///
-/// What runs is asked to end and killed after four seconds. The branch is as it was: the attempt's worktree, with
-/// whatever it had changed there, is removed.
+/// What runs is asked to end and killed after four seconds. The branch is as it was, and the attempt's worktree is kept
+/// as it was left until the step is tried again or retention removes it.
 #[utoipa::path(post, path = "/attempts/{id}/actions/cancel", tag = "attempts",
     security(("bearer" = ["protocols:write"])), params(("id" = String, Path), ("X-Project-Token" = Option<String>, Header)),
     request_body = Option<NoBody>,
@@ -47,8 +47,8 @@ pub(crate) async fn cancel_attempt(
 
 /// Kill an attempt
 ///
-/// What runs is killed at once, with everything it started. The branch is as it was: the attempt's worktree, with
-/// whatever it had changed there, is removed.
+/// What runs is killed at once, with everything it started. The branch is as it was, and the attempt's worktree is kept
+/// as it was left until the step is tried again or retention removes it.
 #[utoipa::path(post, path = "/attempts/{id}/actions/kill", tag = "attempts",
     security(("bearer" = ["protocols:write"])), params(("id" = String, Path), ("X-Project-Token" = Option<String>, Header)),
     request_body = Option<NoBody>,
@@ -84,7 +84,7 @@ async fn stop(
         let render = |run: &Run| kept(&api::runs::RunView::from(run));
         app.control.cancel_run(run, person, &person.name, &cause, render).await?;
     }
-    let reason = if run.is_some() { CANCELED.to_owned() } else { format!("{verb} by {}", person.name) };
+    let reason = if run.is_some() { CANCELED.to_owned() } else { supervisor::by_hand(verb, &person.name) };
     let ended = match find(app, &attempt).await {
         Some(supervised) => end(&supervised, &reason, grace).await?,
         // Its worker learns of it from the ledger, wherever that is.
@@ -94,15 +94,22 @@ async fn stop(
             return Err(Problem::new(ATTEMPT_ELSEWHERE, detail));
         }
     };
-    let worktree = match run {
-        Some(_) => "a run of a job has no worktree; what it changed elsewhere stays as it is",
-        None => "the branch is as it was; the attempt's worktree is removed with what it had changed there",
+    // Beside the attempts' directories, as the worker lays it.
+    let kept = app.attempts_dir.with_file_name("worktrees").join(attempt.id.as_str());
+    let kept = (run.is_none() && host::fs::is_dir(&kept)).then(|| kept.to_string_lossy().into_owned());
+    let worktree = match (&run, &kept) {
+        (Some(_), _) => "a run of a job has no worktree; what it changed elsewhere stays as it is".to_owned(),
+        (None, Some(path)) => format!(
+            "the branch is as it was; the worktree is kept as it was left, at {path}, until the step is tried again"
+        ),
+        (None, None) => "the branch is as it was; there was no worktree yet".to_owned(),
     };
     Ok(Json(AttemptStopView {
         attempt: AttemptView::from(&attempt),
         stop: verb.to_owned(),
         ended,
-        worktree: worktree.to_owned(),
+        worktree,
+        worktree_path: kept,
     }))
 }
 

@@ -153,7 +153,8 @@ fn parse_stream(text: Option<&str>) -> Result<Option<&'static str>, Problem> {
 #[derive(Clone, Debug)]
 pub(crate) struct Spool {
     root: std::path::PathBuf,
-    attempt: String,
+    /// The directory of the attempt or of one of its runs, beneath the root.
+    place: String,
     stream: Option<&'static str>,
     /// Nothing more will be written.
     ended: bool,
@@ -169,12 +170,17 @@ pub(crate) struct Piece {
 
 impl Spool {
     fn of(app: &App, attempt: &Attempt, stream: Option<&'static str>) -> Self {
-        Self { root: app.attempts_dir.clone(), attempt: attempt.id.to_string(), stream, ended: !attempt.is_running() }
+        Self { root: app.attempts_dir.clone(), place: attempt.id.to_string(), stream, ended: !attempt.is_running() }
     }
 
     /// The stream that its engine talks on.
     pub(crate) fn of_engine(app: &App, attempt: &Attempt) -> Self {
         Self::of(app, attempt, None)
+    }
+
+    /// The same of a run that is over, by the name of its directory.
+    pub(crate) fn of_run(self, name: &str) -> Self {
+        Self { place: format!("{}/{name}", self.place), ended: true, ..self }
     }
 
     pub(crate) async fn read(self, offset: u64, limit: usize) -> Result<Piece, Problem> {
@@ -198,7 +204,7 @@ impl Spool {
         };
         for stream in choices {
             // Ids of attempts have only letters, digits and dashes.
-            let Ok(path) = RelPath::parse(&format!("{}/{stream}", self.attempt)) else { return Ok(missing) };
+            let Ok(path) = RelPath::parse(&format!("{}/{stream}", self.place)) else { return Ok(missing) };
             match root.read_at(&path, offset, limit) {
                 Ok((bytes, total)) => return Ok(whole(bytes, offset, total, self.ended)),
                 Err(error) if error.is_not_found() => {}

@@ -5,14 +5,12 @@
 
 use std::path::{Path, PathBuf};
 
+use engines::runs::{self, MAX_RUNS, NOTE};
 use serde::{Deserialize, Serialize};
 
 use crate::failure::Failure;
 
-const FILE: &str = "engine.json";
 const MAX_FILE: u64 = 64 * 1024;
-/// More runs than this are more than an attempt should need.
-pub(crate) const MAX_RUNS: usize = 6;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -30,7 +28,7 @@ pub(crate) struct Note {
 impl Note {
     /// What is remembered of an attempt; nothing when it has not run.
     pub(crate) fn read(dir: &Path) -> Result<Self, Failure> {
-        match host::fs::read(&dir.join(FILE), MAX_FILE) {
+        match host::fs::read(&dir.join(NOTE), MAX_FILE) {
             // A note that is not understood was not written by us; whatever it would have allowed is not done.
             Ok(bytes) => Ok(serde_json::from_slice(&bytes)
                 .unwrap_or_else(|_| Self { resumed: vec![false; MAX_RUNS], ..Self::default() })),
@@ -42,12 +40,12 @@ impl Note {
     pub(crate) fn write(&self, dir: &Path) -> Result<(), Failure> {
         let text = serde_json::to_vec(self).map_err(Failure::give_up)?;
         host::fs::create_private_dir(dir).map_err(Failure::retry)?;
-        host::fs::write_atomic(&dir.join(FILE), &text).map_err(Failure::retry)
+        host::fs::write_atomic(&dir.join(NOTE), &text).map_err(Failure::retry)
     }
 
     /// Where the output of the runs before this one lies, in their order.
     pub(crate) fn before(&self, dir: &Path) -> Vec<PathBuf> {
-        (1..=self.resumed.len().min(MAX_RUNS)).map(|run| dir.join(format!("before-{run}"))).collect()
+        (1..=self.resumed.len().min(MAX_RUNS)).map(|run| dir.join(runs::name_of(run))).collect()
     }
 
     /// Whether another run may begin.

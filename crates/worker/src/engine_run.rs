@@ -17,10 +17,11 @@ use engines::{
     EngineRequest, Outcome,
     engine::{Configured, Engine, ErrorClass, Finished, Next, Phase, Session, Settings, Subject, Transcript},
     exit::{Exit, LaunchFailureKind},
+    runs,
     sandbox::Profile,
     spec::{Limits, Stream},
     spool,
-    supervisor::{self, Adopted, CANCELED, LaunchError, Supervised},
+    supervisor::{self, Adopted, CANCELED, Held, LaunchError, Supervised},
 };
 
 use crate::{
@@ -119,7 +120,7 @@ impl Worker {
         // Remembered before anything moves: cut off in between, what was not moved is read as part of the next run.
         note.write(&dir)?;
         let before = note.before(&dir).pop().ok_or_else(|| Failure::give_up("there is no run to set aside"))?;
-        supervisor::set_aside(&dir, &before).map_err(Failure::retry)?;
+        runs::set_aside(&dir, &before).map_err(Failure::retry)?;
         let ran = self.start_engine(lease, attempt, task, session, prompt).await?;
         Ok(match ran {
             Ran::Ended(ended) if resumed && is_unknown_session(&ended) => {
@@ -282,7 +283,10 @@ impl Worker {
     ) -> Result<Ran, Failure> {
         let exit = match found {
             Adopted::Running(supervised) => self.watch_engine(lease, attempt, configured, &supervised).await?,
-            Adopted::Finished(exit) => exit,
+            Adopted::Finished(exit) => {
+                self.tell_held(lease, attempt, Held::of(&exit)).await;
+                exit
+            }
             Adopted::Gone => return Ok(Ran::CutOff { why: "nothing is left of it".to_owned() }),
         };
         self.read_ending(lease, attempt, configured, &exit)
@@ -317,14 +321,18 @@ impl Worker {
                 }
             }
         };
-        let watch = self.watch(lease, supervised);
-        tokio::pin!(watch);
-        tokio::select! {
-            exit = &mut watch => return exit,
-            () = stalled => {}
-        }
-        supervised.stop(STALLED, None).await.map_err(Failure::retry)?;
-        watch.await
+        let watched = async {
+            let watch = self.watch(lease, supervised);
+            tokio::pin!(watch);
+            tokio::select! {
+                exit = &mut watch => return exit,
+                () = stalled => {}
+            }
+            supervised.stop(STALLED, None).await.map_err(Failure::retry)?;
+            watch.await
+        };
+        let (exit, ()) = tokio::join!(watched, self.tell_held(lease, attempt, Some(supervised.held())));
+        exit
     }
 
     fn read_ending(
@@ -336,6 +344,10 @@ impl Worker {
     ) -> Result<Ran, Failure> {
         match &exit.outcome {
             Outcome::Stopped { reason } if reason == CANCELED => return Ok(Ran::Stopped),
+            Outcome::Stopped { reason } if let Some(said) = supervisor::said_by_hand(reason) => {
+                let usage = self.read_runs(attempt, configured.engine)?.usage().map(usage_of);
+                return Ok(Ran::Ended(Box::new(self.ended_by_hand(attempt, said, usage)?)));
+            }
             Outcome::Stopped { reason } if reason != STALLED => return Ok(Ran::CutOff { why: reason.clone() }),
             Outcome::DeadlinePassed | Outcome::ControllerLost => {
                 return Ok(Ran::CutOff { why: "its worker was gone for too long".to_owned() });
@@ -381,6 +393,14 @@ impl Worker {
         let end = Ended { ending, summary, exit_code, usage: transcript.usage().map(usage_of) };
         let session = transcript.session().map(str::to_owned);
         Ok(Ran::Ended(Box::new(EngineEnd { end, finished, failure, session })))
+    }
+
+    /// The end of an attempt that somebody stopped by hand. People decide how to go on, so what it worked in stays.
+    fn ended_by_hand(&self, attempt: &Attempt, said: &str, usage: Option<Usage>) -> Result<EngineEnd, Failure> {
+        let said = self.keep_worktree(attempt, said)?;
+        let end = Ended { ending: Ending::Canceled, summary: said.clone(), exit_code: None, usage };
+        let failure = Some(Why::new("canceled", said.clone()));
+        Ok(EngineEnd { end, finished: Finished::failed(said), failure, session: None })
     }
 
     /// In how long what an engine failed of will have passed by itself, when it will and somebody knows.

@@ -107,6 +107,7 @@ impl Worker {
             self.acknowledge(lease.done()).await;
             return Ok(());
         };
+        self.forget_kept(&attempt);
         let bench = match bench {
             Ok(bench) => bench,
             Err(error) => {

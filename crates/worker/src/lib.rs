@@ -13,6 +13,7 @@ mod engine_note;
 mod engine_run;
 mod execute_step;
 mod expire;
+mod facts;
 mod failure;
 mod handlers;
 mod housekeeping;

@@ -79,6 +79,7 @@ impl Worker {
             self.acknowledge(lease.done()).await;
             return Ok(());
         };
+        self.forget_kept(&attempt);
         let (repository, base) = match prepared {
             Ok(prepared) => prepared,
             Err(error) => {

@@ -86,7 +86,9 @@ impl Worker {
             for name in slice {
                 let (dir, untouched) = (shelf.root.join(name), shelf.untouched);
                 let Ok(age) = blocking(move || host::fs::age(&dir)).await else { continue };
-                if age >= untouched && self.is_over(name, age, shelf.kept).await? {
+                // What is kept for people is kept as long as what else an attempt left.
+                let kept = if self.is_kept(name) { self.config.retention.artifacts } else { shelf.kept };
+                if age >= untouched && self.is_over(name, age, kept).await? {
                     self.throw_away(&shelf.root, name).await?;
                 }
             }

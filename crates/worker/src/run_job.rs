@@ -16,7 +16,7 @@ use domain::{
 use engines::{
     exit::{Exit, Outcome},
     spec::Limits,
-    supervisor::{self, Adopted, CANCELED, Launch, LaunchError, Supervised},
+    supervisor::{self, Adopted, CANCELED, Held, Launch, LaunchError, Supervised},
 };
 
 use crate::{Worker, failure::Failure, lease::Lease, project_setup::full};
@@ -58,7 +58,9 @@ impl Worker {
             return Ok(());
         };
         let finished = match supervisor::start(&self.config.exe, self.launch(lease, &run.job, &attempt)?).await {
-            Ok(supervised) => self.watch_run(lease, id, &supervised).await.map(|exit| finished_of(&run.job, &exit))?,
+            Ok(supervised) => {
+                finished_of(&run.job, &self.watch_run(lease, id, &attempt, &supervised).await?)
+            }
             // The program did not start: a result like any other.
             Err(LaunchError::Program(failure)) => Finished {
                 ending: Ending::Failed,
@@ -127,10 +129,19 @@ impl Worker {
         let (run, exit) = match adopted {
             Ok(Adopted::Running(supervised)) => {
                 let run = adopt().await?;
-                let exit = self.watch_run(lease, &run.id, &supervised).await?;
+                let exit = match run.running() {
+                    Some(attempt) => self.watch_run(lease, &run.id, attempt, &supervised).await?,
+                    None => return Err(Failure::Fenced),
+                };
                 (run, exit)
             }
-            Ok(Adopted::Finished(exit)) => (adopt().await?, exit),
+            Ok(Adopted::Finished(exit)) => {
+                let run = adopt().await?;
+                if let Some(attempt) = run.running() {
+                    self.tell_held(lease, attempt, Held::of(&exit)).await;
+                }
+                (run, exit)
+            }
             Ok(Adopted::Gone) => {
                 let began = !matches!(supervisor::revoke(&dir), Ok(true));
                 let cause = Cause::of(self.actor()).acknowledging(lease.done());
@@ -146,7 +157,13 @@ impl Worker {
 
     /// Watches a run's tree, and looks whether somebody asked to cancel the run. That is part of the run and not of its
     /// task, so that it is not lost with a lease.
-    async fn watch_run(&self, lease: &Lease, run: &RunId, supervised: &Supervised) -> Result<Exit, Failure> {
+    async fn watch_run(
+        &self,
+        lease: &Lease,
+        run: &RunId,
+        attempt: &Attempt,
+        supervised: &Supervised,
+    ) -> Result<Exit, Failure> {
         let canceled = async {
             loop {
                 tokio::time::sleep(LOOK_FOR_CANCEL).await;
@@ -157,13 +174,17 @@ impl Worker {
                 }
             }
         };
-        let watch = self.watch(lease, supervised);
-        tokio::pin!(watch);
-        tokio::select! {
-            exit = &mut watch => return exit,
-            () = canceled => {}
-        }
-        watch.await
+        let watched = async {
+            let watch = self.watch(lease, supervised);
+            tokio::pin!(watch);
+            tokio::select! {
+                exit = &mut watch => return exit,
+                () = canceled => {}
+            }
+            watch.await
+        };
+        let (exit, ()) = tokio::join!(watched, self.tell_held(lease, attempt, Some(supervised.held())));
+        exit
     }
 
     /// Ends what still runs of an attempt that is given up.

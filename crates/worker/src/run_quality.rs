@@ -44,6 +44,8 @@ const OUTPUT: u64 = 16 << 20;
 enum Checked {
     Finding(Finding),
     Stopped,
+    /// By a person, who is named.
+    ByHand { said: String },
     CutOff { why: String },
 }
 
@@ -145,6 +147,12 @@ impl Worker {
             match self.run_check(lease, attempt, &worktree, number, argv).await? {
                 Checked::Finding(finding) => findings.push(finding),
                 Checked::Stopped => return Ok(Judged::Stopped),
+                Checked::ByHand { said } => {
+                    let said = self.keep_worktree(attempt, &said)?;
+                    let mut report = report(findings, QaVerdict::Inconclusive, said);
+                    report.end.ending = Ending::Canceled;
+                    return Ok(Judged::Report(report));
+                }
                 Checked::CutOff { why } => return Ok(Judged::CutOff { why }),
             }
         }
@@ -190,7 +198,10 @@ impl Worker {
         let started = host::clock::monotonic();
         let (verdict, exit_code, ending) = match supervisor::start(&self.config.exe, launch).await {
             Ok(supervised) => {
-                let exit = self.watch(lease, &supervised).await?;
+                // All checks of an attempt are held alike.
+                let held = (number == 1).then(|| supervised.held());
+                let (exit, ()) = tokio::join!(self.watch(lease, &supervised), self.tell_held(lease, attempt, held));
+                let exit = exit?;
                 match verdict_of(&exit) {
                     Ok(judged) => judged,
                     Err(checked) => return Ok(checked),
@@ -265,6 +276,9 @@ fn verdict_of(exit: &Exit) -> Result<(QaVerdict, Option<i32>, String), Checked> 
         }
         Outcome::LaunchFailed(failure) => Ok((QaVerdict::Inconclusive, None, launch_failed(failure))),
         Outcome::Stopped { reason } if reason == CANCELED => Err(Checked::Stopped),
+        Outcome::Stopped { reason } if let Some(said) = supervisor::said_by_hand(reason) => {
+            Err(Checked::ByHand { said: said.to_owned() })
+        }
         Outcome::Stopped { .. } | Outcome::DeadlinePassed | Outcome::ControllerLost => {
             Err(Checked::CutOff { why: ending })
         }

@@ -18,12 +18,15 @@ use forge::git::{
     types::{BranchName, GitUrl, ObjectId, RepoPath},
 };
 
-use crate::Worker;
+use crate::{Worker, failure::Failure};
 
 /// How many lines of a diff stat are kept.
 const MAX_STAT_LINES: usize = 40;
 /// The protocol's own files, all of them together.
 const MAX_FOLDER: usize = 8 << 20;
+
+/// Says in an attempt's directory that its worktree is not to be removed yet.
+const KEPT: &str = "worktree-kept";
 
 /// A project's mirror and where it comes from.
 #[derive(Clone, Debug)]
@@ -74,10 +77,41 @@ impl Worker {
         self.worktrees_dir().join(attempt.id.as_str())
     }
 
-    /// Removes what an attempt worked in. What cannot be removed now is only disk space.
+    /// Removes what an attempt worked in, unless it is kept for people. What cannot be removed now is only disk space.
     pub(crate) fn forget_worktree(&self, attempt: &Attempt) {
+        if self.is_kept(attempt.id.as_str()) {
+            return;
+        }
         if let Err(error) = host::fs::remove_foreign_dir(&self.worktree_dir(attempt)) {
             tracing::warn!(%error, attempt = %attempt.id, "Could not remove the worktree of attempt {}", attempt.id);
+        }
+    }
+
+    /// Keeps what an attempt worked in as it is, for people to look at, and says so. Written down before anybody is told:
+    /// whoever tells it after a crash finds it kept.
+    pub(crate) fn keep_worktree(&self, attempt: &Attempt, said: &str) -> Result<String, Failure> {
+        let worktree = self.worktree_dir(attempt);
+        if !host::fs::is_dir(&worktree) {
+            return Ok(said.to_owned());
+        }
+        host::fs::write_atomic(&self.attempt_dir(attempt).join(KEPT), b"").map_err(Failure::retry)?;
+        Ok(format!("{said}; its worktree is kept as it was left, at {}", worktree.display()))
+    }
+
+    /// Whether what this attempt worked in is kept for people.
+    pub(crate) fn is_kept(&self, attempt: &str) -> bool {
+        host::fs::exists(&self.config.attempts_dir().join(attempt).join(KEPT))
+    }
+
+    /// Removes what attempts before this one worked in, should it have been kept: this one begins anew.
+    pub(crate) fn forget_kept(&self, attempt: &Attempt) {
+        let Some((prefix, _)) = attempt.id.as_str().rsplit_once('-') else { return };
+        for earlier in (1..attempt.number).map(|number| format!("{prefix}-{number}")).filter(|id| self.is_kept(id)) {
+            let removed = host::fs::remove_foreign_dir(&self.worktrees_dir().join(&earlier))
+                .and_then(|()| host::fs::remove_file(&self.config.attempts_dir().join(&earlier).join(KEPT)));
+            if let Err(error) = removed {
+                tracing::warn!(%error, "Could not remove the kept worktree of attempt {earlier}");
+            }
         }
     }
 }

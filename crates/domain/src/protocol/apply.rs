@@ -3,7 +3,7 @@
 use super::{Ended, PlanState, Protocol, ProtocolEvent, ProtocolState};
 use crate::{
     aggregate::Aggregate,
-    attempt::{Attempt, AttemptState, Ending},
+    attempt::{Attempt, AttemptState, Ending, Fact},
     commit::SubjectKind,
     gate,
     ids::{Fence, StepId},
@@ -77,6 +77,7 @@ impl Aggregate for Protocol {
                 }
             }
             ProtocolEvent::AttemptAdopted { step: None, fence, worker, .. } => adopt(&mut self.attempt, *fence, worker),
+            ProtocolEvent::AttemptTold { step: None, fact } => learn(&mut self.attempt, fact),
             ProtocolEvent::StepBlocked { step, on } => self.block(*step, on),
             ProtocolEvent::StepCompleted { step, .. } => {
                 self.change(*step, |step| step.apply(event));
@@ -87,6 +88,7 @@ impl Aggregate for Protocol {
             | ProtocolEvent::StepRetryEnqueued { step }
             | ProtocolEvent::StepStarted { step, .. }
             | ProtocolEvent::AttemptAdopted { step: Some(step), .. }
+            | ProtocolEvent::AttemptTold { step: Some(step), .. }
             | ProtocolEvent::StepExecuted { step, .. }
             | ProtocolEvent::StepExecutionFailed { step, .. }
             | ProtocolEvent::StepTimedOut { step, .. }
@@ -210,6 +212,7 @@ impl Step {
                 self.state = StepState::Running { work: Work::Executing };
             }
             ProtocolEvent::AttemptAdopted { fence, worker, .. } => adopt(&mut self.attempt, *fence, worker),
+            ProtocolEvent::AttemptTold { fact, .. } => learn(&mut self.attempt, fact),
             ProtocolEvent::StepExecuted { candidate, end, at, .. } => {
                 self.end(end, *at);
                 self.state = StepState::NeedsQa { candidate: candidate.clone(), review: Review::Waiting };
@@ -296,6 +299,12 @@ fn adopt(attempt: &mut Option<Attempt>, fence: Fence, worker: &str) {
     if let Some(attempt) = attempt {
         attempt.fence = fence;
         worker.clone_into(&mut attempt.worker);
+    }
+}
+
+fn learn(attempt: &mut Option<Attempt>, fact: &Fact) {
+    if let Some(attempt) = attempt {
+        attempt.learn(fact);
     }
 }
 

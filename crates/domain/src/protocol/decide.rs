@@ -52,6 +52,7 @@ impl Protocol {
             | ProtocolCommand::PlanInterrupted { .. }
             | ProtocolCommand::StartStep { .. }
             | ProtocolCommand::AdoptStep { .. }
+            | ProtocolCommand::TellAttempt { .. }
             | ProtocolCommand::StepExecuted { .. }
             | ProtocolCommand::StepInterrupted { .. }
             | ProtocolCommand::StepStopped { .. }
@@ -127,6 +128,7 @@ impl Deciding {
             | ProtocolCommand::PlanInterrupted { .. } => self.decide_planning(command),
             ProtocolCommand::StartStep { .. }
             | ProtocolCommand::AdoptStep { .. }
+            | ProtocolCommand::TellAttempt { .. }
             | ProtocolCommand::StepExecuted { .. }
             | ProtocolCommand::StepInterrupted { .. }
             | ProtocolCommand::StepStopped { .. }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Ended, Finding, Protocol, ProtocolState, SpecRef};
 use crate::{
-    attempt::Attempt,
+    attempt::{Attempt, Fact},
     gate::GateEvent,
     ids::{Fence, StepId},
     step::{BlockedOn, Candidate, DiffStat, Failure, Integration, Step},
@@ -73,6 +73,11 @@ pub enum ProtocolEvent {
         /// The engine session that is gone on with. Absent when the processes themselves were still there, or had ended.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         session: Option<String>,
+    },
+    /// Something was learnt of an attempt under way; without a step it is the planning.
+    AttemptTold {
+        step: Option<StepId>,
+        fact: Fact,
     },
     StepExecuted {
         step: StepId,
@@ -214,6 +219,7 @@ impl ProtocolEvent {
             Self::StepRetryEnqueued { .. } => "step_retry_enqueued",
             Self::StepStarted { .. } => "step_started",
             Self::AttemptAdopted { .. } => "attempt_adopted",
+            Self::AttemptTold { fact, .. } => fact.name(),
             Self::StepExecuted { .. } => "step_executed",
             Self::StepExecutionFailed { .. } => "step_execution_failed",
             Self::StepTimedOut { .. } => "step_timed_out",
@@ -267,6 +273,7 @@ impl ProtocolEvent {
             | Self::IntegrationEnqueued { step, .. }
             | Self::StepCompleted { step, .. } => Some(*step),
             Self::AttemptAdopted { step, .. }
+            | Self::AttemptTold { step, .. }
             | Self::BranchAdvanced { step, .. }
             | Self::BranchConflict { step, .. }
             | Self::GateChanged { step, .. }

@@ -12,6 +12,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     aggregate::{Aggregate, fold},
+    attempt::{Containment, SandboxUsed},
     commit::Withdraw,
     decision::{Context, Decision},
     gate::Verdict,
@@ -23,6 +24,12 @@ use crate::{
 
 const NOON: Timestamp = Timestamp::from_micros(1_766_836_800_000_000);
 const DAY: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
+
+fn contained(n: usize) -> Fact {
+    let level = ["namespace", "cgroup_v2"][n].to_owned();
+    let (profile, means, network) = ("workspace".to_owned(), "bubblewrap".to_owned(), "endpoints".to_owned());
+    Fact::Contained(Containment { level, sandbox: Some(SandboxUsed { profile, means, network }) })
+}
 
 fn alice() -> Person {
     person("alice", PersonKind::Human)

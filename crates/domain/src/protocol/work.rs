@@ -8,7 +8,7 @@ use super::{
     decide::{Deciding, checks, executes},
 };
 use crate::{
-    attempt::{Attempt, AttemptState, Duty, Ending},
+    attempt::{Attempt, AttemptState, Duty, Ending, Fact},
     ids::{AttemptId, Fence, GateId, StepId, TaskId},
     run::Begin,
     spec::{QaPolicy, Retry, StepType},
@@ -67,6 +67,7 @@ impl Deciding {
                 self.emit(ProtocolEvent::AttemptAdopted { step, fence, worker, session });
                 Ok(())
             }
+            ProtocolCommand::TellAttempt { step, fence, fact } => self.tell_attempt(*step, *fence, fact),
             ProtocolCommand::StepExecuted { step, fence, result } => self.step_executed(*step, *fence, result),
             ProtocolCommand::StepInterrupted { step, fence, why, gate } => {
                 self.step_interrupted(*step, *fence, why, gate)
@@ -99,6 +100,26 @@ impl Deciding {
         let held = self.state.plan == PlanState::Working
             && self.state.planning().is_some_and(|attempt| attempt.fence == fence);
         if held { Ok(()) } else { Err(self.fenced()) }
+    }
+
+    fn tell_attempt(&mut self, id: Option<StepId>, fence: Fence, fact: &Fact) -> Decided {
+        let attempt = match id {
+            None => {
+                self.check_plan_fence(fence)?;
+                self.state.planning().cloned()
+            }
+            Some(id) => {
+                let step = self.step(id)?;
+                if !executes(&step, fence) && !checks(&step, fence) {
+                    return Err(self.fenced());
+                }
+                step.attempt
+            }
+        };
+        if attempt.is_some_and(|attempt| !attempt.knows(fact)) {
+            self.emit(ProtocolEvent::AttemptTold { step: id, fact: fact.clone() });
+        }
+        Ok(())
     }
 
     fn begin_plan(&mut self, begin: &Begin, engine: &str) {
@@ -183,6 +204,7 @@ impl Deciding {
             worker: begin.worker.clone(),
             nonce: begin.nonce.clone(),
             started_at: self.now,
+            containment: None,
             state: AttemptState::Running,
         }
     }

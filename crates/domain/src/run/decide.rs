@@ -66,6 +66,10 @@ impl Run {
             RunCommand::Rebind { job, gate } => Ok(self.decide_rebind(job.as_deref(), gate, context)),
             RunCommand::Start { begin, now_digest } => self.decide_start(begin, now_digest.as_deref(), context),
             RunCommand::Adopt { old, fence, worker } => self.decide_adoption(*old, *fence, worker),
+            RunCommand::Tell { fence, fact } => {
+                let known = self.check_fence(*fence)?.knows(fact);
+                Ok(Decision::of((!known).then(|| RunEvent::ExecutionTold { fact: fact.clone() })))
+            }
             RunCommand::Finish { fence, worker, result, gate } => {
                 self.decide_finish(*fence, worker, result, gate, context)
             }
@@ -193,6 +197,7 @@ impl Run {
             worker: begin.worker.clone(),
             nonce: begin.nonce.clone(),
             started_at: context.now,
+            containment: None,
             state: AttemptState::Running,
         };
         Ok(Decision::of([RunEvent::ExecutionStarted { attempt: Box::new(attempt) }]))

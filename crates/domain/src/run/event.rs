@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{BlockedOn, Run, RunState};
 use crate::{
     aggregate::Aggregate,
-    attempt::{Attempt, AttemptState, Ending, Usage},
+    attempt::{Attempt, AttemptState, Ending, Fact, Usage},
     catalog::BoundJob,
     commit::SubjectKind,
     gate::{self, Gate, GateEvent},
@@ -55,6 +55,10 @@ pub enum RunEvent {
     ExecutionAdopted {
         fence: Fence,
         worker: String,
+    },
+    /// Something was learnt of the attempt under way.
+    ExecutionTold {
+        fact: Fact,
     },
     ExecutionSucceeded {
         worker: String,
@@ -175,6 +179,11 @@ impl Aggregate for Run {
                     attempt.worker = worker.clone();
                 }
             }
+            RunEvent::ExecutionTold { fact } => {
+                if let Some(attempt) = &mut self.attempt {
+                    attempt.learn(fact);
+                }
+            }
             RunEvent::ExecutionSucceeded { summary, exit_code, usage, at, .. } => {
                 self.end(Ending::Succeeded, summary, *exit_code, usage.clone(), *at);
                 self.state = RunState::Succeeded { summary: summary.clone(), at: *at };
@@ -223,6 +232,7 @@ impl Aggregate for Run {
             RunEvent::ExecutionDispatched { .. } => "ExecutionDispatched",
             RunEvent::ExecutionStarted { .. } => "ExecutionStarted",
             RunEvent::ExecutionAdopted { .. } => "ExecutionAdopted",
+            RunEvent::ExecutionTold { fact } => fact.run_name(),
             RunEvent::ExecutionSucceeded { .. } => "ExecutionSucceeded",
             RunEvent::ExecutionFailed { .. } => "ExecutionFailed",
             RunEvent::ExecutionTimedOut { .. } => "ExecutionTimedOut",

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     aggregate::{Aggregate, fold},
-    attempt::Usage,
+    attempt::{Containment, Usage},
     catalog::Catalog,
     commit::Withdraw,
     decision::{Context, Decision},
@@ -241,6 +241,23 @@ fn a_fenced_worker_cannot_finish_a_run() {
 }
 
 #[test]
+fn how_an_attempt_is_held_is_told_once() {
+    let run = after(run_of(job(ONE, "")), &approve("bob"));
+    let run = after(run.clone(), &start(&run, 7));
+    let containment = Containment { level: "cgroup_v2".into(), sandbox: None };
+    let tell = |fence| RunCommand::Tell { fence: Fence(fence), fact: Fact::Contained(containment.clone()) };
+
+    let told = run.decide(&tell(7), &at(NOON)).unwrap();
+    let stale = run.decide(&tell(6), &at(NOON));
+    let knows = after(run.clone(), &tell(7));
+
+    assert_eq!(names(&told), ["ExecutionContained"]);
+    assert_eq!(stale, Err(RunError::Fenced { run: run.id.clone() }));
+    assert_eq!(knows.attempt.as_ref().unwrap().containment, Some(containment.clone()));
+    assert!(knows.decide(&tell(7), &at(NOON)).unwrap().is_nothing());
+}
+
+#[test]
 fn a_cut_off_job_runs_again_only_when_that_is_declared_safe() {
     let cut = RunCommand::Interrupt { worker: "w".into(), began: true, gate: GateId::from("GATE777") };
     let running = |exec: &str| {
@@ -327,6 +344,10 @@ fn any_command() -> impl Strategy<Value = RunCommand> {
             old: Fence(old),
             fence: Fence(new),
             worker: "w".into()
+        }),
+        (1i64..5).prop_map(|fence| RunCommand::Tell {
+            fence: Fence(fence),
+            fact: Fact::Contained(Containment { level: "namespace".into(), sandbox: None })
         }),
         (1i64..5, ending).prop_map(|(fence, ending)| finish(fence, ending)),
         any::<bool>().prop_map(|began| RunCommand::Interrupt {

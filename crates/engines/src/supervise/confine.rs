@@ -83,6 +83,7 @@ impl Confinement {
     pub(super) fn describe(&self, spec: &Spec) -> (Option<Confined>, Option<Limited>) {
         let confined = spec.sandbox.as_ref().map(|sandbox| Confined {
             profile: sandbox.profile,
+            reach: sandbox.network.reach(),
             means: match self.fence {
                 Fence::Bubblewrap { .. } => Means::Bubblewrap,
                 Fence::Open | Fence::Native { .. } => Means::Landlock,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use api::attempts::{AttemptEventView, AttemptStopView, AttemptView};
+use api::attempts::{AttemptEventView, AttemptStopView, AttemptView, ContainmentView};
 use client::Client;
 
 use super::Context;
@@ -101,11 +101,20 @@ fn describe(attempt: &AttemptView) -> String {
         ("engine", Some(attempt.engine.clone())),
         ("status", Some(attempt.status.clone())),
         ("worker", Some(attempt.worker.clone())),
+        ("held by", attempt.containment.as_ref().map(held)),
         ("started", Some(attempt.started_at.clone())),
         ("ended", attempt.ended_at.clone()),
         ("exit code", attempt.exit_code.map(|code| code.to_string())),
         ("summary", attempt.summary.clone()),
     ])
+}
+
+fn held(containment: &ContainmentView) -> String {
+    let ContainmentView { level, sandbox, means, network } = containment;
+    match means {
+        Some(means) => format!("{level}, sandbox {sandbox} by {means}, network {network}"),
+        None => format!("{level}, no sandbox"),
+    }
 }
 
 fn stopped(context: &Context, stopped: &AttemptStopView) -> Result {

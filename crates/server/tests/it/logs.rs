@@ -159,9 +159,47 @@ async fn an_attempt_is_followed_from_its_beginning_without_a_gap() {
 
     let expected: Vec<String> = (0..=300).map(|n| format!("line {n}")).collect();
     assert_eq!(told(&text), (expected.clone(), true));
-    let resumed = app.get(&path).header("last-event-id", "250.0").send().await;
+    let resumed = app.get(&path).header("last-event-id", "1.250.0").send().await;
     assert_eq!(told(&resumed.text()), (expected[250..].to_vec(), true));
     app.get(&path).header("last-event-id", "else").refused(StatusCode::UNPROCESSABLE_ENTITY, "invalid_cursor").await;
+}
+
+#[tokio::test]
+async fn an_attempt_is_followed_over_all_runs_of_its_engine() {
+    let app = TestApp::start().await;
+    let (id, attempt, dir) = running(&app).await;
+    let path = format!("/attempts/{}/events", attempt.id);
+    append(&dir, "one\n");
+    let mut body = app.get(&path).open().await.into_body();
+    let mut text = String::new();
+    let mut until = async |wanted: &str, text: &mut String| {
+        while !text.contains(wanted) {
+            let frame = body.frame().await.expect("the stream goes on").unwrap().into_data().unwrap();
+            text.push_str(std::str::from_utf8(&frame).unwrap());
+        }
+    };
+    until("\"one\"", &mut text).await;
+
+    // As a worker does it: written down, moved, and only then the next one begins in the same place.
+    append(&dir, "half");
+    std::fs::write(dir.join("engine.json"), r#"{"resumed": [true]}"#).unwrap();
+    engines::runs::set_aside(&dir, &dir.join("before-1")).unwrap();
+    append(&dir, "two\n");
+    until("\"two\"", &mut text).await;
+    std::fs::write(dir.join("engine.json"), r#"{"resumed": [true, false]}"#).unwrap();
+    engines::runs::set_aside(&dir, &dir.join("before-2")).unwrap();
+    append(&dir, "three\n");
+    finish(&app, &id, &attempt).await;
+    until("event: end", &mut text).await;
+
+    let all = ["one", "half", "two", "three"].map(str::to_owned).to_vec();
+    assert_eq!(told(&text), (all.clone(), true));
+    let whole = app.get(&path).send().await;
+    assert_eq!(told(&whole.text()), (all.clone(), true));
+    for (last, n) in [("1.1.0", 1), ("1.2.0", 2), ("2.1.0", 3)] {
+        let resumed = app.get(&path).header("last-event-id", last).send().await;
+        assert_eq!(told(&resumed.text()), (all[n..].to_vec(), true), "{last}");
+    }
 }
 
 #[tokio::test]

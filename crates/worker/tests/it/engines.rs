@@ -127,6 +127,12 @@ on_both! {
         assert_eq!(work.repository.git(&["show", "0001-fix-the-answer:answer.txt"]).await, "42");
         assert!(player.calls()[0].starts_with("exec --json --skip-git-repo-check -C "), "{:?}", player.calls());
         assert!(player.prompt(1).contains("Say 42."));
+        // The supervisor's own word, as soon as it had given it.
+        let events = work.events(id).await;
+        let place = |kind: &str| events.iter().position(|known| known == kind).unwrap();
+        assert!(place("step_started") < place("attempt_contained") && place("attempt_contained") < place("step_executed"));
+        let attempts = app.control.store().list_attempts("step:1", 10).await.unwrap();
+        assert!(attempts.iter().all(|attempt| attempt.containment.is_some()), "{attempts:?}");
         worker.drain().await;
     }
 

@@ -13,6 +13,7 @@ use domain::{
     step::{Review, StepState, Work as Stage},
     task::{Task, TaskKind, TaskState},
 };
+use engines::supervisor::{self, Adopted};
 use serde_json::json;
 use store::TaskQuery;
 
@@ -191,6 +192,37 @@ on_both! {
         assert!(!runs(app, "step-1-1"));
         assert!(host::fs::list_names(&app.ledger.dir().join("worktrees")).unwrap().is_empty());
         assert_eq!((work.now(id).await.state.name(), only_task(app, TaskKind::ExecuteStep).await.state.name()), ("cancelled", "done"));
+        worker.drain().await;
+    }
+
+    async fn stopped_by_hand_a_step_fails_with_its_worktree_kept_until_it_is_tried_again(app: &TestApp) {
+        let scenes = json!([
+            {"step": "01-fix.md", "attempt": 1, "actions": [{"do": "write", "path": "half.txt", "text": "half\n"}, {"do": "hang"}]},
+            {"step": "01-fix.md", "actions": [{"do": "write", "path": "answer.txt", "text": "42\n"}]},
+        ]);
+        let work = Work::new(app, scenes, only_execution).await;
+        let worker = work.worker().await;
+        let id = work.protocol(Some(steps())).await;
+        let worktree = app.ledger.dir().join("worktrees/step-1-1");
+        let half = worktree.join("half.txt");
+        wait("it is half done", async || host::fs::exists(&half)).await;
+        let attempt = work.now(id).await.steps[0].attempt.clone().unwrap();
+        let dir = app.ledger.dir().join("attempts/step-1-1");
+        let Adopted::Running(tree) = supervisor::adopt(&dir, &attempt.nonce).await.unwrap() else { panic!("it runs") };
+
+        tree.stop(&supervisor::by_hand("killed", "owner"), Some(Duration::ZERO)).await.unwrap();
+
+        // Whoever stopped it decides how to go on: nothing begins again by itself.
+        let blocked = work.until(id, &["blocked", "completed"]).await;
+        let ended = blocked.steps[0].attempt.clone().unwrap();
+        let AttemptState::Ended { summary, .. } = &ended.state else { panic!("{ended:?}") };
+        assert_eq!((blocked.state.name(), ending(&ended), ended.number), ("blocked", Some(Ending::Canceled), 1));
+        let expected = format!("killed by owner; its worktree is kept as it was left, at {}", worktree.display());
+        assert_eq!(summary, &expected);
+        assert_eq!(std::fs::read_to_string(&half).unwrap(), "half\n");
+        app.control.retry_latest_step(id, &by_owner(), nothing).await.unwrap();
+        assert_eq!(work.until(id, &["blocked", "completed"]).await.state.name(), "completed");
+        assert!(!host::fs::exists(&worktree), "the new attempt began anew");
         worker.drain().await;
     }
 

@@ -65,6 +65,25 @@ fn an_adopted_attempt_ends_under_its_new_fence_only() {
 }
 
 #[test]
+fn how_an_attempt_is_held_is_told_once_and_only_by_who_carries_it() {
+    let mut told = Told::planned(Advance::Auto, vec![skip("01-fix")]);
+    let fence = told.start(1);
+    let tell = |fence| ProtocolCommand::TellAttempt { step: Some(StepId(1)), fence, fact: contained(1) };
+
+    let first = told.tell(&tell(fence)).unwrap();
+    let again = told.tell(&tell(fence)).unwrap();
+    let stale = told.tell(&tell(Fence(1)));
+
+    assert_eq!(first.events, [ProtocolEvent::AttemptTold { step: Some(StepId(1)), fact: contained(1) }]);
+    assert_eq!(first.events[0].name(), "attempt_contained");
+    assert!(again.is_nothing());
+    assert_eq!(stale, Err(ProtocolError::Fenced { protocol: ProtocolId(7) }));
+    let Fact::Contained(containment) = contained(1);
+    assert_eq!(told.protocol.steps[0].attempt.as_ref().unwrap().containment, Some(containment));
+    assert_eq!(told.step_status(1), "running");
+}
+
+#[test]
 fn pausing_takes_waiting_work_back_and_resuming_asks_for_it_again() {
     let mut told = Told::planned(Advance::Auto, vec![skip("01-fix")]);
     let pause = ProtocolCommand::Pause { by: "user:alice".to_owned() };
