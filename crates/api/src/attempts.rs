@@ -1,6 +1,6 @@
 //! Attempts and what they wrote.
 
-use domain::attempt::{Attempt, AttemptState, Containment, Usage};
+use domain::attempt::{Attempt, AttemptState, Containment, Metered, Usage};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -27,6 +27,22 @@ pub struct AttemptView {
     pub usage: Option<UsageView>,
     /// How its processes are held; null until they run, and when none ever did.
     pub containment: Option<ContainmentView>,
+    /// What passed between its engine and the model; null where no broker stood in between.
+    pub metered: Option<MeteredView>,
+}
+
+/// What an attempt's engine used by the wire, and by its own word.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+pub struct MeteredView {
+    pub wire: UsageView,
+    /// What the engine said; null when it said nothing.
+    pub told: Option<UsageView>,
+    /// Calls that a model answered.
+    pub calls: u32,
+    /// Calls of which it is not known what they used.
+    pub unmetered: u32,
+    /// Calls that were not let out, because the budget was used up.
+    pub refused: u32,
 }
 
 /// How surely an attempt's processes are ended, and how far they are kept from the machine.
@@ -120,6 +136,7 @@ impl From<&Attempt> for AttemptView {
             exit_code,
             usage,
             containment: attempt.containment.as_ref().map(ContainmentView::from),
+            metered: attempt.metered.as_ref().map(MeteredView::from),
         }
     }
 }
@@ -135,6 +152,18 @@ impl From<&Containment> for ContainmentView {
                 network: used.network.clone(),
             },
             None => Self { level, sandbox: "none".to_owned(), means: None, network: "open".to_owned() },
+        }
+    }
+}
+
+impl From<&Metered> for MeteredView {
+    fn from(metered: &Metered) -> Self {
+        Self {
+            wire: UsageView::from(&metered.wire),
+            told: metered.told.as_ref().map(UsageView::from),
+            calls: metered.calls,
+            unmetered: metered.unmetered,
+            refused: metered.refused,
         }
     }
 }

@@ -30,7 +30,25 @@ pub struct Attempt {
     /// Absent until its supervisor has said so, and for attempts of which nothing ever ran.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub containment: Option<Containment>,
+    /// What passed between its engine and the model, where a broker stood in between.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metered: Option<Metered>,
     pub state: AttemptState,
+}
+
+/// What an attempt's engine used by the wire, and by its own word.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Metered {
+    pub wire: Usage,
+    /// What the engine said; absent when it said nothing.
+    pub told: Option<Usage>,
+    /// Calls that a model answered.
+    pub calls: u32,
+    /// Calls of which it is not known what they used.
+    pub unmetered: u32,
+    /// Calls that were not let out, because the budget was used up.
+    pub refused: u32,
 }
 
 /// How surely an attempt's processes are ended, and how far they are kept from the machine, as their supervisor said.
@@ -60,6 +78,7 @@ pub struct SandboxUsed {
 #[serde(rename_all = "snake_case")]
 pub enum Fact {
     Contained(Containment),
+    Metered(Metered),
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -151,12 +170,14 @@ impl Attempt {
     pub fn knows(&self, fact: &Fact) -> bool {
         match fact {
             Fact::Contained(containment) => self.containment.as_ref() == Some(containment),
+            Fact::Metered(metered) => self.metered.as_ref() == Some(metered),
         }
     }
 
     pub(crate) fn learn(&mut self, fact: &Fact) {
         match fact {
             Fact::Contained(containment) => self.containment = Some(containment.clone()),
+            Fact::Metered(metered) => self.metered = Some(metered.clone()),
         }
     }
 }
@@ -166,6 +187,7 @@ impl Fact {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Contained(_) => "attempt_contained",
+            Self::Metered(_) => "attempt_metered",
         }
     }
 
@@ -173,6 +195,7 @@ impl Fact {
     pub fn run_name(&self) -> &'static str {
         match self {
             Self::Contained(_) => "ExecutionContained",
+            Self::Metered(_) => "ExecutionMetered",
         }
     }
 }

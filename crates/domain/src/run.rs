@@ -212,6 +212,7 @@ pub const TRANSITIONS: &[(&str, &str, &str)] = &[
     ("Dispatching", "RunCanceled", "Canceled"),
     ("Running", "ExecutionAdopted", "Running"),
     ("Running", "ExecutionContained", "Running"),
+    ("Running", "ExecutionMetered", "Running"),
     ("Running", "CancelRequested", "Running"),
     ("Running", "ExecutionSucceeded", "Succeeded"),
     ("Running", "ExecutionFailed", "Failed"),

@@ -16,6 +16,7 @@ mod codex;
 mod gemini;
 mod opencode;
 mod shell;
+pub mod broker;
 pub mod registry;
 pub mod runs;
 pub mod spec;

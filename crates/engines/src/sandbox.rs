@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// What a tree may see and change, narrowest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -91,6 +91,9 @@ pub const SETTINGS: [&str; 12] = [
 /// Texts that agents take for instructions.
 pub const INSTRUCTIONS: [&str; 5] = ["AGENTS.md", "AGENTS.override.md", "CLAUDE.md", "CLAUDE.local.md", "GEMINI.md"];
 
+/// Those of them that are files. A mask on one that is missing is an empty directory, which some agents trip over.
+const FILES: [&str; 5] = [".mcp.json", "opencode.json", "opencode.jsonc", ".aider.conf.yml", ".cursorrules"];
+
 impl Sandbox {
     /// A sandbox without network, without anything besides the worktree and `home`.
     pub fn new(profile: Profile, home: impl Into<PathBuf>) -> Self {
@@ -106,6 +109,17 @@ impl Sandbox {
         }
     }
 
+    /// The same for an agent that takes a directory in the place of a file for an error: files that are missing are not
+    /// masked. One that it makes is masked the next time, so that it tells nobody anything.
+    pub fn sparing_missing_files(mut self, worktree: &Path) -> Self {
+        let is_file = |name: &str| FILES.contains(&name) || INSTRUCTIONS.contains(&name);
+        self.masked.retain(|name| {
+            let path = worktree.join(name);
+            !is_file(name) || host::fs::exists(&path) || host::fs::is_link(&path)
+        });
+        self
+    }
+
     /// The same for a check: no agent reads what it could be told there, so only git's directory is kept from it.
     pub fn for_check(mut self) -> Self {
         self.masked = vec![".git".to_owned()];
@@ -114,7 +128,7 @@ impl Sandbox {
 }
 
 /// Removes the empty directories on which masks lay. Git keeps no empty directory, so none of them was anybody's.
-pub fn remove_masks(worktree: &std::path::Path) {
+pub fn remove_masks(worktree: &Path) {
     for name in SETTINGS.iter().chain(&INSTRUCTIONS) {
         host::fs::remove_empty_dir(&worktree.join(name));
     }

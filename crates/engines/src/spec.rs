@@ -1,5 +1,6 @@
 //! What a supervisor is told: a document in the attempt's directory, private, read once and removed.
 
+use crate::broker::Broker;
 use crate::sandbox::Sandbox;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -35,6 +36,9 @@ pub struct Spec {
     pub isolation: Isolation,
     /// `None` keeps the tree together but not away from anything.
     pub sandbox: Option<Sandbox>,
+    /// Stands between the tree and its model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub broker: Option<Broker>,
 }
 
 /// How far the tree is kept apart from the machine.

@@ -4,6 +4,7 @@
 
 mod connection;
 
+use crate::broker::Broker;
 use crate::exit::{self, Confined, Exit, LaunchFailure, Outcome, ResultError};
 use crate::protocol::{Request, SOCKET, Started};
 use crate::sandbox::Sandbox;
@@ -53,6 +54,8 @@ pub struct Launch {
     pub isolation: Isolation,
     /// How far the tree is kept from the machine; `None` keeps it from nothing.
     pub sandbox: Option<Sandbox>,
+    /// Stands between the tree and its model, at its own address.
+    pub broker: Option<Broker>,
 }
 
 impl Launch {
@@ -71,6 +74,7 @@ impl Launch {
             merge_stderr: true,
             isolation: Isolation::default(),
             sandbox: None,
+            broker: None,
         }
     }
 }
@@ -193,6 +197,7 @@ pub async fn start(exe: &Path, launch: Launch) -> Result<Supervised, LaunchError
         merge_stderr: launch.merge_stderr,
         isolation: launch.isolation,
         sandbox: launch.sandbox,
+        broker: launch.broker,
     };
     let text = serde_json::to_vec(&spec).map_err(LaunchError::Spec)?;
     let path = dir.join(spec::FILE);
@@ -382,9 +387,6 @@ fn explain(dir: &Path, nonce: &str, error: ConnectionError) -> SupervisorError {
 
 impl std::fmt::Debug for Supervised {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Supervised")
-            .field("dir", &self.dir)
-            .field("held", &self.held)
-            .finish_non_exhaustive()
+        f.debug_struct("Supervised").field("dir", &self.dir).field("held", &self.held).finish_non_exhaustive()
     }
 }

@@ -10,6 +10,7 @@ pub mod env;
 pub mod fs;
 pub mod hash;
 pub mod net;
+pub mod outgoing;
 pub mod path;
 pub mod process;
 pub mod random;

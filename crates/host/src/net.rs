@@ -20,6 +20,11 @@ pub fn listen_here(name: &str) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
+/// A port of this machine's loopback that nobody listens on now.
+pub fn free_port() -> io::Result<u16> {
+    Ok(std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+}
+
 /// Connects to the socket `name` in `dir`.
 pub async fn connect_in(dir: &Path, name: &str) -> io::Result<UnixStream> {
     let path = dir.join(name);

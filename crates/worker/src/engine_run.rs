@@ -25,7 +25,14 @@ use engines::{
 };
 
 use crate::{
-    Worker, engine_note::Note, failure::Failure, lease::Lease, project_setup::full, run_job::FENCED, sandboxes::Boxed,
+    Worker,
+    brokers::{told_of, usage_by},
+    engine_note::Note,
+    failure::Failure,
+    lease::Lease,
+    project_setup::full,
+    run_job::FENCED,
+    sandboxes::{Boxed, Needs},
 };
 
 const PIECE: usize = 256 * 1024;
@@ -148,8 +155,16 @@ impl Worker {
             Ok(found) => found,
             Err(why) => return Ok(failed(ErrorClass::Unavailable.code(), why)),
         };
-        let boxed = Boxed::of(task.engine.engine);
+        let access = match task.phase {
+            Phase::Plan | Phase::Qa => Profile::ReadOnly,
+            Phase::Setup | Phase::Work => Profile::Workspace,
+        };
+        let boxed = Boxed::of(task.engine.engine, access);
         let sandboxed = self.is_confined(boxed).await?;
+        let broker = match self.broker_of(&task.engine, sandboxed && !task.engine.open_network) {
+            Ok(broker) => broker,
+            Err(why) => return Ok(failed(ErrorClass::Unavailable.code(), why)),
+        };
         let limits = self.config.engine_limits;
         let request = EngineRequest {
             model: task.model.clone().or_else(|| task.engine.model.clone()),
@@ -158,11 +173,8 @@ impl Worker {
             session,
             spent,
             output_schema: task.output_schema.clone(),
-            endpoint: task.engine.endpoint(),
-            access: match task.phase {
-                Phase::Plan | Phase::Qa => Profile::ReadOnly,
-                Phase::Setup | Phase::Work => Profile::Workspace,
-            },
+            endpoint: broker.as_ref().map_or_else(|| task.engine.endpoint(), |broker| told_of(&task.engine, broker)),
+            access,
             limits: Limits::default().wall(limits.wall).idle(limits.idle).spool(SPOOL),
             env,
             settings: Settings {
@@ -182,18 +194,20 @@ impl Worker {
         };
         launch.nonce.clone_from(&attempt.nonce);
         self.bound(lease, &mut launch);
-        launch.secrets.extend(request.endpoint.key.iter().map(|key| key.reveal().to_owned()));
-        let own = [Some(self.config.exe.clone()), request.settings.scenario.clone()];
-        let mut read: Vec<_> = own.into_iter().flatten().collect();
-        // Programs of engines are seldom one file: what lies beside them belongs to them.
-        let program = request.settings.command.first().map(Path::new);
-        read.extend(program.and_then(Path::parent).map(Path::to_owned));
-        let canonical = program.and_then(|program| host::fs::canonicalize(program).ok());
-        read.extend(canonical.as_deref().and_then(Path::parent).map(Path::to_owned));
-        self.confine(&mut launch, boxed, &home, &read).await?;
+        let keys = request.endpoint.key.iter().chain(&task.engine.key);
+        launch.secrets.extend(keys.map(|key| key.reveal().to_owned()));
+        let mut needs = Needs::of(&task.engine, &request.settings.command);
+        needs.readable.extend([Some(self.config.exe.clone()), request.settings.scenario.clone()].into_iter().flatten());
+        if !task.engine.open_network {
+            let model = broker.as_ref().map(|broker| broker.listen).or_else(|| task.engine.model_here());
+            needs.only = model.map(|model| vec![model]);
+        }
+        launch.broker = broker;
+        self.confine(&mut launch, boxed, &home, needs).await?;
         match supervisor::start(&self.config.exe, launch).await {
             Ok(supervised) => {
                 let exit = self.watch_engine(lease, attempt, &task.engine, &supervised).await?;
+                self.tell_metered(lease, attempt, &task.engine).await?;
                 self.read_ending(lease, attempt, &task.engine, &exit)
             }
             Err(LaunchError::Program(failure)) if failure.kind == LaunchFailureKind::SandboxUnavailable => {
@@ -289,6 +303,7 @@ impl Worker {
             }
             Adopted::Gone => return Ok(Ran::CutOff { why: "nothing is left of it".to_owned() }),
         };
+        self.tell_metered(lease, attempt, configured).await?;
         self.read_ending(lease, attempt, configured, &exit)
     }
 
@@ -345,7 +360,8 @@ impl Worker {
         match &exit.outcome {
             Outcome::Stopped { reason } if reason == CANCELED => return Ok(Ran::Stopped),
             Outcome::Stopped { reason } if let Some(said) = supervisor::said_by_hand(reason) => {
-                let usage = self.read_runs(attempt, configured.engine)?.usage().map(usage_of);
+                let told = self.read_runs(attempt, configured.engine)?.usage().map(usage_of);
+                let usage = usage_by(self.wire_of(attempt)?, told);
                 return Ok(Ran::Ended(Box::new(self.ended_by_hand(attempt, said, usage)?)));
             }
             Outcome::Stopped { reason } if reason != STALLED => return Ok(Ran::CutOff { why: reason.clone() }),
@@ -362,6 +378,15 @@ impl Worker {
         let transcript = self.read_runs(attempt, configured.engine)?;
         let stderr = spool::tail(&self.attempt_dir(attempt), Stream::Stderr, STDERR).map_err(Failure::retry)?;
         let finished = transcript.conclude(exit, &String::from_utf8_lossy(&stderr.bytes));
+        let wire = self.wire_of(attempt)?;
+        let finished = match wire {
+            // Whatever it says of itself: it went on asking after it had used what it was given.
+            Some(wire) if wire.n_refused > 0 => Finished::of_class(
+                ErrorClass::LimitsReached,
+                format!("the budget of the attempt is used up; {}", finished.message),
+            ),
+            _ => finished,
+        };
         if let Some(class) = finished.class
             && let Some(after) = self.passes_in(class)
         {
@@ -390,7 +415,7 @@ impl Worker {
             n_denied => format!(" ({n_denied} uses of tools were refused)"),
         };
         let summary = format!("{}: {}{refused}", configured.id, host::text::one_line(&finished.message, 500));
-        let end = Ended { ending, summary, exit_code, usage: transcript.usage().map(usage_of) };
+        let end = Ended { ending, summary, exit_code, usage: usage_by(wire, transcript.usage().map(usage_of)) };
         let session = transcript.session().map(str::to_owned);
         Ok(Ran::Ended(Box::new(EngineEnd { end, finished, failure, session })))
     }
@@ -435,7 +460,7 @@ impl Worker {
     }
 
     /// Everything that an attempt's engine said, over all of its runs.
-    fn read_runs(&self, attempt: &Attempt, engine: Engine) -> Result<Transcript, Failure> {
+    pub(crate) fn read_runs(&self, attempt: &Attempt, engine: Engine) -> Result<Transcript, Failure> {
         let dir = self.attempt_dir(attempt);
         let home = dir.join("home");
         let note = Note::read(&dir)?;
@@ -523,7 +548,7 @@ pub(crate) fn failed(code: &str, why: impl Into<String>) -> Ran {
 }
 
 /// What is not said stays unknown: only what was named was added up.
-fn usage_of(told: engines::engine::Usage) -> Usage {
+pub(crate) fn usage_of(told: engines::engine::Usage) -> Usage {
     Usage {
         input_tokens: told.input_tokens,
         cached_tokens: told.cached_tokens,

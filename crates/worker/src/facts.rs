@@ -38,13 +38,7 @@ impl Worker {
         }
     }
 
-    async fn tell_once(
-        &self,
-        lease: &Lease,
-        attempt: &Attempt,
-        fact: Fact,
-        cause: &Cause,
-    ) -> Result<(), CommandError> {
+    async fn tell_once(&self, lease: &Lease, attempt: &Attempt, fact: Fact, cause: &Cause) -> Result<(), CommandError> {
         if lease.task.subject.kind == SubjectKind::Run {
             let run = RunId(lease.task.subject.id.clone());
             return self.control.tell_run(&run, attempt.fence, fact, cause).await.map(drop);

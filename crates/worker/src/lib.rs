@@ -7,6 +7,7 @@
 pub mod config;
 pub mod lease;
 mod advance_branch;
+mod brokers;
 mod claims;
 mod deliver;
 mod engine_note;

@@ -58,9 +58,7 @@ impl Worker {
             return Ok(());
         };
         let finished = match supervisor::start(&self.config.exe, self.launch(lease, &run.job, &attempt)?).await {
-            Ok(supervised) => {
-                finished_of(&run.job, &self.watch_run(lease, id, &attempt, &supervised).await?)
-            }
+            Ok(supervised) => finished_of(&run.job, &self.watch_run(lease, id, &attempt, &supervised).await?),
             // The program did not start: a result like any other.
             Err(LaunchError::Program(failure)) => Finished {
                 ending: Ending::Failed,

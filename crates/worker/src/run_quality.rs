@@ -31,7 +31,7 @@ use crate::{
     papers::{self, Integrating},
     project_setup::full,
     run_job::FENCED,
-    sandboxes::Boxed,
+    sandboxes::{Boxed, Needs},
     workspace::kept_under,
 };
 
@@ -45,8 +45,12 @@ enum Checked {
     Finding(Finding),
     Stopped,
     /// By a person, who is named.
-    ByHand { said: String },
-    CutOff { why: String },
+    ByHand {
+        said: String,
+    },
+    CutOff {
+        why: String,
+    },
 }
 
 impl Worker {
@@ -194,7 +198,7 @@ impl Worker {
         launch.limits = Limits::default().wall(WALL).output(OUTPUT).spool(OUTPUT);
         launch.merge_stderr = true;
         self.bound(lease, &mut launch);
-        self.confine(&mut launch, Boxed::Check, &home, &[]).await?;
+        self.confine(&mut launch, Boxed::Check, &home, Needs::default()).await?;
         let started = host::clock::monotonic();
         let (verdict, exit_code, ending) = match supervisor::start(&self.config.exe, launch).await {
             Ok(supervised) => {

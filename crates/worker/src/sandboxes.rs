@@ -1,8 +1,15 @@
 //! Which sandbox an engine or a check gets, by the configuration and by what this machine can do.
 
-use std::path::{Path, PathBuf};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
-use engines::{Launch, Network, Profile, Sandbox, engine::Engine, survey::Survey};
+use engines::{
+    Launch, Network, Profile, Sandbox,
+    engine::{Configured, Engine},
+    survey::Survey,
+};
 
 use crate::{Worker, config::SandboxPolicy, failure::Failure};
 
@@ -11,28 +18,72 @@ use crate::{Worker, config::SandboxPolicy, failure::Failure};
 pub(crate) enum Boxed {
     /// An engine that is part of Pilothouse, or a plain command.
     Command,
-    /// A coding agent, which is installed somewhere, talks to its model and may have a sandbox of its own.
-    Agent,
+    /// A coding agent, and how far its tools are to reach.
+    Agent(Profile),
+    /// A program that starts coding agents of its own, from places that only people know.
+    Launcher,
     Check,
 }
 
+/// What is shown to it besides its worktree, and whom it reaches.
+#[derive(Debug, Default)]
+pub(crate) struct Needs {
+    pub(crate) readable: Vec<PathBuf>,
+    pub(crate) writable: Vec<PathBuf>,
+    /// These addresses and nobody else; `None`: whatever the configuration allows.
+    pub(crate) only: Option<Vec<SocketAddr>>,
+    /// It takes a directory in the place of a file for an error.
+    pub(crate) trips_over_masks: bool,
+}
+
 impl Boxed {
-    pub(crate) fn of(engine: Engine) -> Self {
+    pub(crate) fn of(engine: Engine, access: Profile) -> Self {
         match engine {
             Engine::Shell | Engine::Scripted => Self::Command,
-            _ => Self::Agent,
+            Engine::CodeMachine => Self::Launcher,
+            Engine::Codex | Engine::Claude | Engine::Opencode | Engine::Gemini | Engine::Acp => Self::Agent(access),
         }
     }
 }
 
+impl Needs {
+    /// What an engine needs by its command: what lies beside its programs belongs to them, and packages of Node lie in
+    /// one directory with all that they need.
+    pub(crate) fn of(configured: &Configured, command: &[String]) -> Self {
+        let mut readable = configured.readable.clone();
+        let home = host::env::var("HOME").map(PathBuf::from);
+        let mut show = |path: &Path| {
+            // A directory with nothing but programs, never somebody's home or all there is.
+            if path.parent().is_some() && home.as_deref().is_none_or(|home| !home.starts_with(path)) {
+                readable.push(path.to_owned());
+            }
+        };
+        let canonical = |path: &Path| host::fs::canonicalize(path).ok();
+        let paths = command.iter().map(Path::new).filter(|path| path.is_absolute());
+        for (n, path) in paths.enumerate() {
+            for path in [Some(path.to_owned()), canonical(path)].into_iter().flatten() {
+                let packages = path.ancestors().filter(|above| above.ends_with("node_modules")).last();
+                match (packages, path.parent()) {
+                    (Some(packages), _) => show(packages),
+                    (None, Some(dir)) if n == 0 => show(dir),
+                    (None, _) => {}
+                }
+            }
+        }
+        // opencode does, and what is behind ACP nobody knows.
+        let trips_over_masks = matches!(configured.engine, Engine::Opencode | Engine::Acp);
+        Self { readable, writable: configured.writable.clone(), only: None, trips_over_masks }
+    }
+}
+
 impl Worker {
-    /// Puts a launch into its sandbox and gives it its limits. `readable` is what it needs besides its worktree.
+    /// Puts a launch into its sandbox and gives it its limits.
     pub(crate) async fn confine(
         &self,
         launch: &mut Launch,
         what: Boxed,
         home: &Path,
-        readable: &[PathBuf],
+        needs: Needs,
     ) -> Result<(), Failure> {
         let config = &self.config.sandbox;
         launch.limits.memory_bytes = config.memory;
@@ -42,9 +93,17 @@ impl Worker {
         if what == Boxed::Check {
             sandbox = sandbox.for_check();
         }
-        sandbox.network = if config.network { Network::Open } else { Network::Off };
+        if needs.trips_over_masks {
+            sandbox = sandbox.sparing_missing_files(&launch.cwd);
+        }
+        sandbox.network = match needs.only {
+            Some(only) if !only.is_empty() => Network::Endpoints(only),
+            _ if config.network => Network::Open,
+            _ => Network::Off,
+        };
         sandbox.hidden = vec![self.config.data_dir.clone()];
-        sandbox.readable = config.readable.iter().chain(readable).cloned().collect();
+        sandbox.readable = config.readable.iter().cloned().chain(needs.readable).collect();
+        sandbox.writable = needs.writable;
         sandbox.bubblewrap = self.survey().await?.bubblewrap_for(profile);
         launch.sandbox = Some(sandbox);
         Ok(())
@@ -67,17 +126,15 @@ impl Worker {
     async fn profile(&self, what: Boxed) -> Result<Option<Profile>, Failure> {
         let config = &self.config.sandbox;
         let policy = if what == Boxed::Check { config.checks } else { config.engines };
-        match policy {
-            SandboxPolicy::Off => Ok(None),
-            // Where an agent and all it needs are installed is for people to say: see `readable`.
-            SandboxPolicy::Auto if what == Boxed::Agent => Ok(None),
+        let wanted = match (policy, what) {
+            (SandboxPolicy::Off, _) | (SandboxPolicy::Auto, Boxed::Launcher) => return Ok(None),
             // What cannot be had here is refused by the supervisor, which says why.
-            SandboxPolicy::Always(profile) => Ok(Some(profile)),
-            SandboxPolicy::Auto => {
-                let available = self.survey().await?.means(Profile::Workspace).is_ok();
-                Ok(available.then_some(Profile::Workspace))
-            }
-        }
+            (SandboxPolicy::Always(profile), _) => return Ok(Some(profile)),
+            (SandboxPolicy::Auto, Boxed::Agent(access)) => access,
+            (SandboxPolicy::Auto, Boxed::Command | Boxed::Check) => Profile::Workspace,
+        };
+        let available = self.survey().await?.means(wanted).is_ok();
+        Ok(available.then_some(wanted))
     }
 
     /// What this machine can do, found out once.

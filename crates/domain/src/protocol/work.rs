@@ -205,6 +205,7 @@ impl Deciding {
             nonce: begin.nonce.clone(),
             started_at: self.now,
             containment: None,
+            metered: None,
             state: AttemptState::Running,
         }
     }

@@ -198,6 +198,7 @@ impl Run {
             nonce: begin.nonce.clone(),
             started_at: context.now,
             containment: None,
+            metered: None,
             state: AttemptState::Running,
         };
         Ok(Decision::of([RunEvent::ExecutionStarted { attempt: Box::new(attempt) }]))

@@ -150,6 +150,21 @@ impl Finished {
 }
 
 impl Usage {
+    /// Adds what is known of more; what neither knows stays unknown.
+    pub fn add(&mut self, more: &Self) {
+        let add = |sum: &mut Option<u64>, more: Option<u64>| {
+            if let Some(more) = more {
+                *sum = Some(sum.unwrap_or(0).saturating_add(more));
+            }
+        };
+        add(&mut self.input_tokens, more.input_tokens);
+        add(&mut self.cached_tokens, more.cached_tokens);
+        add(&mut self.cache_write_tokens, more.cache_write_tokens);
+        add(&mut self.output_tokens, more.output_tokens);
+        add(&mut self.reasoning_tokens, more.reasoning_tokens);
+        add(&mut self.cost_micro_usd, more.cost_micro_usd);
+    }
+
     /// Whether anything at all is known.
     pub fn is_known(&self) -> bool {
         *self != Self::default()

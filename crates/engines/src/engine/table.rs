@@ -1,7 +1,10 @@
 //! The engines of one machine: the adapters with what the configuration says of them, and the ACP agents that it names.
 
 use super::{Endpoint, Engine, EngineError, Key};
+use crate::broker::Address;
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
 
 /// One engine as it is configured here.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +25,16 @@ pub struct Configured {
     pub max_turns: Option<u32>,
     /// Tools that an engine that asks may use without anybody being asked.
     pub allowed_tools: Vec<String>,
+    /// Whether a broker of ours stands between it and its model, so that it never has the key.
+    pub broker: bool,
+    /// How many tokens an attempt may use, where a broker counts them.
+    pub token_budget: Option<u64>,
+    /// Whether its sandbox reaches what the machine reaches, also where its model alone would do.
+    pub open_network: bool,
+    /// What it needs of this machine besides the directories of its program.
+    pub readable: Vec<PathBuf>,
+    /// What it writes besides its home, shared by all of its attempts.
+    pub writable: Vec<PathBuf>,
 }
 
 /// All engines of one machine, by id.
@@ -45,6 +58,11 @@ impl Configured {
             effort: None,
             max_turns: None,
             allowed_tools: Vec::new(),
+            broker: false,
+            token_budget: None,
+            open_network: false,
+            readable: Vec::new(),
+            writable: Vec::new(),
         }
     }
 
@@ -67,6 +85,23 @@ impl Configured {
     /// Where the model is and what opens it.
     pub fn endpoint(&self) -> Endpoint {
         Endpoint { base_url: self.base_url.clone(), key: self.key.clone() }
+    }
+
+    /// Its model's address where that is on this machine, so that nothing else has to be reached.
+    pub fn model_here(&self) -> Option<SocketAddr> {
+        self.base_url.as_deref().and_then(Address::parse)?.loopback()
+    }
+
+    /// Where the model is that a broker would speak to; `None` where the engine cannot be told of another.
+    pub fn upstream(&self) -> Option<String> {
+        let own = match self.engine {
+            Engine::Codex => Some("https://api.openai.com/v1"),
+            Engine::Claude => Some("https://api.anthropic.com"),
+            Engine::Gemini => Some("https://generativelanguage.googleapis.com"),
+            Engine::Opencode => None,
+            Engine::Shell | Engine::Scripted | Engine::Acp | Engine::CodeMachine => return None,
+        };
+        self.base_url.clone().or(own.map(str::to_owned))
     }
 
     /// The program that it is started by; `None` where it is part of this binary, or the step's own command.

@@ -8,12 +8,14 @@ use super::init::{self, Setup};
 use super::layout::{Layout, unavailable};
 use super::tree::{self, Keeper};
 use super::{bubblewrap, native};
-use crate::exit::{Confined, LaunchFailure, Limited};
+use crate::broker::Broker;
+use crate::exit::{Confined, LaunchFailure, LaunchFailureKind, Limited};
 use crate::sandbox::{Means, Network, Profile, Sandbox};
 use crate::spec::{Isolation, Spec};
 use host::contain::cgroup::{Cgroup, SharedLimits, Version};
 use host::contain::{self, Ceilings, Containment, Namespaces, Spawn};
 use std::io;
+use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
@@ -25,6 +27,8 @@ pub(super) struct Confinement {
     pub(super) ceilings: Ceilings,
     pub(super) program: PathBuf,
     pub(super) forwarder: Option<Forwarder>,
+    /// The broker's, where the tree has the machine's network.
+    pub(super) listener: Option<TcpListener>,
 }
 
 /// What keeps a tree from the machine.
@@ -41,9 +45,15 @@ impl Confinement {
         let fence = Fence::choose(spec, &program)?;
         let system = |error: io::Error| unavailable(format!("cannot contain the tree: {error}"));
         // Outside of every namespace that follows.
-        let forwarder = match &spec.sandbox {
-            Some(Sandbox { network: Network::Endpoints(_), .. }) => Some(Forwarder::start().map_err(system)?),
+        let has_own_network = spec.sandbox.as_ref().is_some_and(|sandbox| sandbox.network != Network::Open);
+        let listener = match &spec.broker {
+            Some(broker) if !has_own_network => Some(listen(broker)?),
             _ => None,
+        };
+        let has_endpoints = matches!(&spec.sandbox, Some(Sandbox { network: Network::Endpoints(_), .. }));
+        let forwarder = match has_endpoints || listener.is_some() {
+            true => Some(Forwarder::start().map_err(system)?),
+            false => None,
         };
         // While what this process sees and may do is still the machine's.
         let shared = SharedLimits {
@@ -77,7 +87,7 @@ impl Confinement {
         };
         let ceilings =
             if limited && cgroup.is_none() { ceilings(spec, &fence, containment) } else { Ceilings::default() };
-        Ok(Self { fence, containment, cgroup, ceilings, program, forwarder })
+        Ok(Self { fence, containment, cgroup, ceilings, program, forwarder, listener })
     }
 
     pub(super) fn describe(&self, spec: &Spec) -> (Option<Confined>, Option<Limited>) {
@@ -97,6 +107,14 @@ impl Confinement {
         });
         (confined, limited)
     }
+}
+
+/// Opens the broker's door on this machine. Only the token opens it further, whoever finds it.
+fn listen(broker: &Broker) -> Result<TcpListener, LaunchFailure> {
+    TcpListener::bind(broker.listen).map_err(|error| LaunchFailure {
+        kind: LaunchFailureKind::Other,
+        message: format!("the broker cannot listen at {}: {error}", broker.listen),
+    })
 }
 
 /// Limits of each process, where the tree as a whole cannot have any.

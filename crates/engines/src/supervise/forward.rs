@@ -1,16 +1,20 @@
 //! The way out of a sandbox without a network: listeners that were opened inside, answered by a process outside.
 //!
-//! It is this same binary again. What connects inside is joined to the one address that its listener stands for, so
-//! nobody inside chooses where a connection leads.
+//! It is this same binary again. What connects inside is joined to the one address that its listener stands for, or
+//! spoken with by the broker of a model ([`crate::broker`]), so nobody inside chooses where a connection leads.
 
 use super::init;
+use crate::broker::{Broker, Desk};
+use crate::spec::Spec;
 use host::contain::{self, Pid, Spawn, channel};
+use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
 use std::io::{self, Read};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -20,6 +24,24 @@ pub(super) const FLAG: &str = "--forward";
 const PATIENCE: Duration = Duration::from_secs(30);
 const MAX_CONNECTIONS: usize = 256;
 const LISTENERS: u8 = b'L';
+
+/// What a listener stands for.
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) enum Target {
+    Joined(SocketAddr),
+    Brokered { broker: Broker, nonce: String },
+}
+
+/// What the listeners at these addresses stand for.
+pub(super) fn targets(spec: &Spec, addresses: &[SocketAddr]) -> Vec<Target> {
+    let target = |address: &SocketAddr| match &spec.broker {
+        Some(broker) if broker.listen == *address => {
+            Target::Brokered { broker: broker.clone(), nonce: spec.nonce.clone() }
+        }
+        _ => Target::Joined(*address),
+    };
+    addresses.iter().map(target).collect()
+}
 
 /// The supervisor's side of the process.
 pub(super) struct Forwarder {
@@ -41,8 +63,8 @@ impl Forwarder {
         Ok(Self { pid, socket: ours })
     }
 
-    /// Hands the listeners over, each with the address that it stands for.
-    pub(super) fn serve(&self, listeners: &[BorrowedFd<'_>], targets: &[SocketAddr]) -> io::Result<()> {
+    /// Hands the listeners over, each with what it stands for.
+    pub(super) fn serve(&self, listeners: &[BorrowedFd<'_>], targets: &[Target]) -> io::Result<()> {
         channel::send_files(&self.socket, LISTENERS, listeners)?;
         init::write_document(&self.socket, &targets)
     }
@@ -68,20 +90,31 @@ fn forward() -> io::Result<()> {
     let mut socket = UnixStream::from(OwnedFd::from(contain::take_stdin()?));
     contain::detach_stdio()?;
     let Some((LISTENERS, listeners)) = channel::receive_files(&socket)? else { return Ok(()) };
-    let targets: Vec<SocketAddr> = init::read_document(&socket)?;
+    let targets: Vec<Target> = init::read_document(&socket)?;
     // Nothing more is said: what arrives now is the other end closing, which ends this process with the threads.
     socket.set_read_timeout(None)?;
     for (listener, target) in listeners.into_iter().zip(targets) {
         let listener = TcpListener::from(listener);
-        std::thread::Builder::new().spawn(move || accept(&listener, target))?;
+        let answer: Box<dyn Fn(&TcpStream) -> io::Result<()> + Send + Sync> = match target {
+            Target::Joined(address) => Box::new(move |inside| join(inside, address)),
+            Target::Brokered { broker, nonce } => {
+                // It works in the attempt's directory, as its supervisor does.
+                let desk = Desk::open(broker, Path::new("."), &nonce)?;
+                Box::new(move |inside| desk.serve(inside))
+            }
+        };
+        let answer: Answer = Arc::from(answer);
+        std::thread::Builder::new().spawn(move || accept(&listener, &answer))?;
     }
     let _ = socket.read(&mut [0]);
     Ok(())
 }
 
+type Answer = Arc<dyn Fn(&TcpStream) -> io::Result<()> + Send + Sync>;
+
 static CONNECTIONS: AtomicUsize = AtomicUsize::new(0);
 
-fn accept(listener: &TcpListener, target: SocketAddr) {
+fn accept(listener: &TcpListener, answer: &Answer) {
     loop {
         let Ok((inside, _)) = listener.accept() else {
             // Out of descriptors, most likely: others end in time.
@@ -92,9 +125,10 @@ fn accept(listener: &TcpListener, target: SocketAddr) {
             CONNECTIONS.fetch_sub(1, Ordering::Relaxed);
             continue;
         }
+        let answer = Arc::clone(answer);
         let joined = std::thread::Builder::new().spawn(move || {
             // Either end may go at any time; the other then sees a closed connection, which says it all.
-            let _ = join(&inside, target);
+            let _ = answer(&inside);
             CONNECTIONS.fetch_sub(1, Ordering::Relaxed);
         });
         if joined.is_err() {

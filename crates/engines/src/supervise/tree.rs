@@ -52,7 +52,12 @@ impl Tree {
         stdout: &OwnedFd,
         stderr: &OwnedFd,
     ) -> Result<Self, LaunchFailure> {
-        let Confinement { fence, containment, cgroup, ceilings, program, forwarder } = confinement;
+        let Confinement { fence, containment, cgroup, ceilings, program, forwarder, listener } = confinement;
+        if let (Some(forwarder), Some(listener), Some(broker)) = (&forwarder, &listener, &spec.broker) {
+            let served = forwarder.serve(&[listener.as_fd()], &super::forward::targets(spec, &[broker.listen]));
+            served.map_err(|error| refused(spec, &error))?;
+        }
+        drop(listener);
         let start = || match (&fence, containment) {
             (Fence::Bubblewrap { .. } | Fence::Native { .. }, _) | (Fence::Open, Containment::PidNamespace) => {
                 let setup = fence.setup(spec, program.clone(), ceilings);
@@ -205,9 +210,9 @@ fn start_keeper(
         Err(NotStarted::Walls(why)) => return Err(unavailable(why)),
         Err(NotStarted::Silent) => return Err(keeper.explain()),
     };
-    if let Some(forwarder) = forwarder {
+    if let (Some(forwarder), false) = (forwarder, setup.listen.is_empty()) {
         let open: Vec<BorrowedFd<'_>> = listeners.iter().map(AsFd::as_fd).collect();
-        let served = forwarder.serve(&open, &setup.listen);
+        let served = forwarder.serve(&open, &super::forward::targets(spec, &setup.listen));
         served.map_err(|error| unavailable(format!("cannot forward to the endpoints: {error}")))?;
     }
     let (first, child) = keeper.processes()?;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use api::attempts::{AttemptEventView, AttemptStopView, AttemptView, ContainmentView};
+use api::attempts::{AttemptEventView, AttemptStopView, AttemptView, ContainmentView, MeteredView, UsageView};
 use client::Client;
 
 use super::Context;
@@ -109,6 +109,23 @@ fn describe(attempt: &AttemptView) -> String {
     ])
 }
 
+/// How what passed over the wire compares with what the engine said.
+fn metered(metered: &MeteredView) -> String {
+    let tokens = |usage: &UsageView| match (usage.input_tokens, usage.output_tokens) {
+        (None, None) => "an unknown number of".to_owned(),
+        (input, output) => (input.unwrap_or(0) + output.unwrap_or(0)).to_string(),
+    };
+    let said = metered.told.as_ref().map_or("nothing".to_owned(), |told| format!("{} tokens", tokens(told)));
+    let mut text = format!("{} tokens in {} calls; the engine said {said}", tokens(&metered.wire), metered.calls);
+    if metered.unmetered > 0 {
+        text += &format!("; of {} calls nothing is known", metered.unmetered);
+    }
+    if metered.refused > 0 {
+        text += &format!("; {} calls were refused for the budget", metered.refused);
+    }
+    text
+}
+
 fn held(containment: &ContainmentView) -> String {
     let ContainmentView { level, sandbox, means, network } = containment;
     match means {
@@ -132,6 +149,7 @@ fn usage(attempt: &AttemptView) -> String {
         ("cached", said(usage.cached_tokens.map(|n| format!("{n} tokens")))),
         ("output", said(usage.output_tokens.map(|n| format!("{n} tokens")))),
         ("cost", said(usage.cost_usd.as_ref().map(|cost| format!("${cost}")))),
+        ("metered", attempt.metered.as_ref().map(metered)),
     ])
 }
 

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use engines::engine::{Configured, Engine, EngineTable, find};
+use engines::{
+    broker::Address,
+    engine::{Configured, Engine, EngineTable, find},
+};
 
 use super::{Settings, value::Value};
 
@@ -40,6 +43,12 @@ impl Settings {
                 let full = format!("{TABLE}{name}.{key}");
                 self.iter().find(|(known, _)| *known == full).map(|(_, setting)| setting.origin.clone())
             };
+            if let Some(problem) = self.engine(&name).and_then(|engine| broker_problem(&name, &engine)) {
+                let origin = origin("broker")
+                    .or_else(|| origin("token_budget"))
+                    .map_or_else(String::new, |at| format!("{at}: "));
+                problems.push(format!("{origin}{problem}"));
+            }
             let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
             match (find(&name), origin("acp")) {
                 (Some(_), Some(origin)) => {
@@ -94,7 +103,32 @@ impl Settings {
             effort: text("effort"),
             max_turns,
             allowed_tools: list("allowed_tools"),
+            broker: matches!(found("broker"), Some(Value::Bool(true))),
+            token_budget: match found("token_budget") {
+                Some(Value::Count(tokens)) => Some(*tokens),
+                _ => None,
+            },
+            open_network: text("network").as_deref() == Some("open"),
+            readable: list("readable").into_iter().map(Into::into).collect(),
+            writable: list("writable").into_iter().map(Into::into).collect(),
             ..Configured::new(name, engine)
         })
+    }
+}
+
+/// What is said of a broker that cannot be meant.
+fn broker_problem(name: &str, engine: &Configured) -> Option<String> {
+    if !engine.broker {
+        let budget = engine.token_budget.is_some();
+        return budget.then(|| format!("engines.{name}.token_budget: only a broker counts; say broker = true"));
+    }
+    match engine.upstream() {
+        None => Some(format!(
+            "engines.{name}.broker: the broker stands before codex, claude, gemini, and opencode with a base_url"
+        )),
+        Some(url) if Address::parse(&url).is_none() => {
+            Some(format!("engines.{name}.base_url: the broker needs a plain http or https address"))
+        }
+        Some(_) => None,
     }
 }

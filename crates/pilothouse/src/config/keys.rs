@@ -45,6 +45,12 @@ pub(crate) const KEYS: &[Key] = &[
     ),
     key("engines.*.base_url", Kind::Text, None, "where the engine finds its model; its own default when missing"),
     key(
+        "engines.*.broker",
+        Kind::Bool,
+        None,
+        "whether a broker of ours stands between the engine and its model: it has the key, the engine has not",
+    ),
+    key(
         "engines.*.command",
         Kind::List,
         None,
@@ -55,6 +61,21 @@ pub(crate) const KEYS: &[Key] = &[
     key("engines.*.key_env", Kind::Text, None, "the variable of the worker's environment that holds the model's key"),
     key("engines.*.max_turns", ONE_OR_MORE, None, "after how many turns the engine stops, where it counts them"),
     key("engines.*.model", Kind::Text, None, "the model, where neither step nor project names one"),
+    key(
+        "engines.*.network",
+        Kind::Choice(&["model", "open"]),
+        None,
+        "whom its sandbox reaches: its model alone, where that is on this machine or behind the broker, or whatever \
+         sandbox.network allows; model when missing",
+    ),
+    key("engines.*.readable", Kind::List, None, "what else of this machine its sandbox shows"),
+    key(
+        "engines.*.token_budget",
+        ONE_OR_MORE,
+        None,
+        "how many tokens one attempt may read and write together; needs the broker",
+    ),
+    key("engines.*.writable", Kind::List, None, "what else its sandbox lets it write, shared by all of its attempts"),
     key("jobs", Kind::Path, None, "the job catalog; jobs.toml in data_dir when it is there"),
     key("log.filter", Kind::Text, Some("info"), "what is logged, such as `info,worker=debug`"),
     key("log.format", Kind::Choice(&["text", "json"]), Some("text"), "how a line of the log looks"),

@@ -7,6 +7,8 @@
 //! its model to the schema itself, so a wrong answer never reaches us.
 
 mod agent;
+mod broker;
+mod escape;
 mod house;
 mod permission;
 mod stopping;
@@ -37,6 +39,9 @@ put! { codex: super::Agent::Codex =>
     stopping::it_is_cancelled_in_the_middle_of_a_tool,
     stopping::killed_it_fails_and_its_tool_goes_with_it,
     stopping::its_session_goes_on_after_its_supervisor_was_killed,
+    broker::the_key_stays_with_the_broker_which_meters_the_wire,
+    broker::a_used_up_budget_ends_the_attempt,
+    escape::nothing_is_reached,
 }
 
 put! { claude: super::Agent::Claude =>
@@ -51,6 +56,9 @@ put! { claude: super::Agent::Claude =>
     stopping::killed_it_fails_and_its_tool_goes_with_it,
     stopping::its_session_goes_on_after_its_supervisor_was_killed,
     permission::what_is_not_allowed_is_denied_and_told,
+    broker::the_key_stays_with_the_broker_which_meters_the_wire,
+    broker::a_used_up_budget_ends_the_attempt,
+    escape::nothing_is_reached,
 }
 
 put! { opencode: super::Agent::Opencode =>
@@ -58,6 +66,7 @@ put! { opencode: super::Agent::Opencode =>
     work::its_tool_writes_a_file_that_pilothouse_commits,
     trouble::a_used_up_quota_is_a_reason_to_stop,
     stopping::it_is_cancelled_in_the_middle_of_a_tool,
+    broker::the_key_stays_with_the_broker_which_meters_the_wire,
 }
 
 put! { gemini: super::Agent::Gemini =>
@@ -66,6 +75,7 @@ put! { gemini: super::Agent::Gemini =>
     work::its_tool_writes_a_file_that_pilothouse_commits,
     trouble::a_busy_model_is_asked_again,
     stopping::it_is_cancelled_in_the_middle_of_a_tool,
+    broker::the_key_stays_with_the_broker_which_meters_the_wire,
 }
 
 put! { acp_gemini: super::Agent::AcpGemini =>

@@ -9,8 +9,9 @@ use domain::{
     protocol::{Protocol, ProtocolState},
     step::BlockedOn,
 };
-use engines::engine::{Configured, Engine};
+use engines::engine::{Configured, Engine, Key};
 use serde_json::{Value, json};
+use testkit::models::{ModelServer, Reply, Rule, Scenario};
 use worker::{Handle, WorkerConfig};
 
 use super::{
@@ -71,10 +72,12 @@ impl Player {
     }
 
     fn configure(&self, engine: Engine) -> impl FnOnce(&mut WorkerConfig) {
-        let program = self.dir.join("agent").to_string_lossy().into_owned();
+        let (dir, program) = (self.dir.clone(), self.dir.join("agent").to_string_lossy().into_owned());
         move |config| {
             let mut configured = Configured::new(engine.id(), engine);
             configured.command = vec![program];
+            // In a sandbox it is shown beside its program what it plays, and keeps what it was called with.
+            configured.writable = vec![dir];
             config.engines.insert(configured);
             config.engine_limits.soon = Duration::from_millis(50);
             config.engine_limits.stall = Duration::from_millis(600);
@@ -112,6 +115,16 @@ async fn wait(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     }
 }
 
+/// Calls the model as the program's own configuration says, and waits for the end of the answer.
+const CALL: &str = r#"
+export door=$(sed -n 's|^base_url = "http://\([^/]*\)/.*|\1|p' "$CODEX_HOME/config.toml")
+bash -c '
+body="{\"model\":\"m\",\"input\":\"Hello\",\"stream\":true}"
+exec 3<>"/dev/tcp/${door%:*}/${door#*:}"
+printf "POST /v1/responses HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\nContent-Length: ${#body}\r\n\r\n%s" "$PILOTHOUSE_MODEL_KEY" "$body" >&3
+cat <&3 > /dev/null'
+"#;
+
 const FIXED: &str = "echo 42 > answer.txt";
 
 on_both! {
@@ -133,6 +146,39 @@ on_both! {
         assert!(place("step_started") < place("attempt_contained") && place("attempt_contained") < place("step_executed"));
         let attempts = app.control.store().list_attempts("step:1", 10).await.unwrap();
         assert!(attempts.iter().all(|attempt| attempt.containment.is_some()), "{attempts:?}");
+        worker.drain().await;
+    }
+
+    async fn an_agent_that_lies_about_what_it_used_is_told_from_the_wire(app: &TestApp) {
+        let player = Player::new(app, &[&[BEGUN, CALL, FIXED, &said("Done."), &used(1, 1)]]);
+        let usage = testkit::models::Usage { input: 1200, cached: 1000, cache_write: 0, output: 34, reasoning: 5 };
+        let scenario = Scenario::new().usage(usage).rule(Rule::always().reply([Reply::text("Hello.")]));
+        let model = ModelServer::start(scenario).unwrap();
+        let work = Work::new(app, json!([]), chosen("codex")).await;
+        let worker = work.worker_with(|config| {
+            player.configure(Engine::Codex)(config);
+            let mut configured = config.engines.find("codex").unwrap().clone();
+            configured.broker = true;
+            configured.base_url = Some(format!("{}/v1", model.url()));
+            configured.key = Some(Key::new("OPENAI_API_KEY", "key-of-the-model"));
+            config.engines.insert(configured);
+        }).await;
+
+        let id = work.protocol(Some(one_step())).await;
+        let done = work.until(id, &["completed", "blocked", "failed"]).await;
+
+        assert_eq!(done.state.name(), "completed", "{:?}", done.state);
+        let seen = model.seen();
+        assert_eq!(seen.len(), 1, "{seen:?}");
+        assert_eq!(seen[0].headers["authorization"], "Bearer key-of-the-model");
+        let attempt = app.control.store().find_attempt("step-1-1").await.unwrap().unwrap();
+        let metered = attempt.metered.clone().unwrap();
+        assert_eq!((metered.calls, metered.unmetered, metered.refused), (1, 0, 0));
+        let tokens = |usage: &domain::attempt::Usage| (usage.input_tokens, usage.output_tokens);
+        assert_eq!(tokens(&metered.wire), (Some(1200), Some(34)));
+        assert_eq!(metered.told.as_ref().map(tokens), Some((Some(1), Some(1))));
+        let AttemptState::Ended { usage: Some(usage), .. } = &attempt.state else { panic!("{:?}", attempt.state) };
+        assert_eq!(tokens(usage), (Some(1200), Some(34)), "the wire is believed");
         worker.drain().await;
     }
 

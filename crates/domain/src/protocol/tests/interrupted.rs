@@ -78,7 +78,7 @@ fn how_an_attempt_is_held_is_told_once_and_only_by_who_carries_it() {
     assert_eq!(first.events[0].name(), "attempt_contained");
     assert!(again.is_nothing());
     assert_eq!(stale, Err(ProtocolError::Fenced { protocol: ProtocolId(7) }));
-    let Fact::Contained(containment) = contained(1);
+    let Fact::Contained(containment) = contained(1) else { panic!("it is one") };
     assert_eq!(told.protocol.steps[0].attempt.as_ref().unwrap().containment, Some(containment));
     assert_eq!(told.step_status(1), "running");
 }

@@ -128,9 +128,7 @@ fn any_command(told: &mut Told, pick: u8, detail: u8) -> ProtocolCommand {
             let task = attempt.map_or(TaskId::from("T"), |attempt| attempt.task.clone());
             ProtocolCommand::TaskDead { kind, task, stop: detail.is_multiple_of(5), step, why }
         }
-        _ if detail < 64 => {
-            ProtocolCommand::TellAttempt { step: Some(step), fence, fact: contained(usize::from(detail / 4 % 2)) }
-        }
+        _ if detail < 64 => ProtocolCommand::TellAttempt { step: Some(step), fence, fact: fact_of(detail / 4) },
         _ => ProtocolCommand::AdoptStep { step, old: fence, fence: told.begin().fence, worker, session: None },
     }
 }

@@ -56,32 +56,37 @@ impl Agent {
                 let lay = lay_gemini(dir);
                 let variables = [format!("GOOGLE_GEMINI_BASE_URL={model}"), lay];
                 let arguments = ["--acp", "-m", "gemini-2.5-flash", "--skip-trust"];
-                self.acp(&variables, "GEMINI_API_KEY", agents.gemini(), &arguments)
+                self.acp(model, &variables, "GEMINI_API_KEY", agents.gemini(), &arguments)
             }
             Self::AcpClaude => {
                 let quiet = ["CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC=1", "DISABLE_AUTOUPDATER=1"].map(str::to_owned);
                 let variables = [&[format!("ANTHROPIC_BASE_URL={model}")][..], &quiet].concat();
-                self.acp(&variables, "ANTHROPIC_API_KEY", agents.claude_acp(), &[])
+                self.acp(model, &variables, "ANTHROPIC_API_KEY", agents.claude_acp(), &[])
             }
             Self::AcpCodex => {
-                let variables = [format!("CODEX_HOME={}", lay_codex(dir, model))];
-                self.acp(&variables, "SCRIPT_KEY", agents.codex_acp(), &[])
+                let home = lay_codex(dir, model);
+                let variables = [format!("CODEX_HOME={home}")];
+                let configured = self.acp(model, &variables, "SCRIPT_KEY", agents.codex_acp(), &[]);
+                // It writes down there whom it trusts.
+                Configured { writable: vec![home.into()], ..configured }
             }
             Self::AcpOpencode => {
                 let quiet = "OPENCODE_DISABLE_MODELS_FETCH=1".to_owned();
                 let variables = [format!("OPENCODE_CONFIG={}", lay_opencode(dir, model)), quiet];
-                self.acp(&variables, "SCRIPT_KEY", vec![agents.opencode()], &["acp"])
+                self.acp(model, &variables, "SCRIPT_KEY", vec![agents.opencode()], &["acp"])
             }
         }
     }
 
     /// An ACP agent as a table of the configuration would name it: a command line, the environment in front.
-    fn acp(self, variables: &[String], key: &str, command: Vec<String>, arguments: &[&str]) -> Configured {
+    /// Its base URL says whom its sandbox lets it reach.
+    fn acp(self, model: &str, variables: &[String], key: &str, command: Vec<String>, arguments: &[&str]) -> Configured {
         let mut line = vec!["/usr/bin/env".to_owned()];
         line.extend(variables.iter().cloned());
         line.extend(command);
         line.extend(arguments.iter().map(|&argument| argument.to_owned()));
-        Configured { command: line, key: Some(Key::new(key, KEY)), ..Configured::new(self.id(), Engine::Acp) }
+        let base_url = Some(model.to_owned());
+        Configured { command: line, base_url, key: Some(Key::new(key, KEY)), ..Configured::new(self.id(), Engine::Acp) }
     }
 }
 

@@ -67,7 +67,8 @@ impl House {
         let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         let laid = dir.path().join("laid");
         std::fs::create_dir(&laid).unwrap();
-        let configured = agent.configured(&laid, url);
+        let mut configured = agent.configured(&laid, url);
+        configured.readable.push(laid);
         let store = Store::open(&StoreConfig::Sqlite { path: dir.path().join("ledger.db") }).await.unwrap();
         let control = Control::new(store, Clock::default()).with_attempts_dir(dir.path().join("attempts"));
         let repository = dir.path().join("repository");
@@ -92,6 +93,18 @@ impl House {
     pub(crate) fn allowing(mut self, tools: &[&str]) -> Self {
         self.configured.allowed_tools = tools.iter().map(|&tool| tool.to_owned()).collect();
         self
+    }
+
+    /// Puts a broker between the agent and its model, which lets it use so many tokens.
+    pub(crate) fn brokered(mut self, tokens: Option<u64>) -> Self {
+        self.configured.broker = true;
+        self.configured.token_budget = tokens;
+        self
+    }
+
+    /// Where everything of Pilothouse's lies.
+    pub(crate) fn dir(&self) -> &Path {
+        self.dir.path()
     }
 
     pub(crate) async fn worker(&self) -> Handle {

@@ -69,6 +69,10 @@ pub(crate) async fn its_tool_writes_a_file_that_pilothouse_commits(agent: Agent)
     assert_eq!(changed, "made.txt");
     // What opens the model went to the model alone, and never into what it was told.
     assert!(house.model.seen().iter().all(|seen| !seen.body.to_string().contains(KEY)));
+    // In our own sandbox, with its model and nobody else to talk to.
+    let held = &house.event(id, "attempt_contained").await["fact"]["contained"];
+    let sandbox = (&held["sandbox"]["profile"], &held["sandbox"]["network"]);
+    assert_eq!(sandbox, (&json!("workspace"), &json!("endpoints")), "{held}");
     let end = &house.event(id, "step_executed").await["end"];
     assert_eq!(end["ending"], "succeeded");
     if matches!(agent, Agent::Codex | Agent::Claude) {
