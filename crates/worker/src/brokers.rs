@@ -56,7 +56,7 @@ impl Worker {
             unmetered: wire.n_unmetered,
             refused: wire.n_refused,
         };
-        self.tell(lease, attempt, Fact::Metered(metered)).await;
+        Box::pin(self.tell(lease, attempt, Fact::Metered(metered))).await;
         Ok(())
     }
 }

@@ -17,7 +17,7 @@ impl Worker {
     /// Tells how an attempt's processes are held, unless the ledger knows.
     pub(crate) async fn tell_held(&self, lease: &Lease, attempt: &Attempt, held: Option<Held>) {
         if let Some(held) = held {
-            self.tell(lease, attempt, Fact::Contained(containment_of(held))).await;
+            Box::pin(self.tell(lease, attempt, Fact::Contained(containment_of(held)))).await;
         }
     }
 

@@ -31,8 +31,8 @@ impl Worker {
         let id = RunId(lease.task.subject.id.clone());
         let run = self.control.get::<Run>(id.as_str()).await?.subject;
         match run.duty(&lease.task.id, lease.is_told_to_stop()) {
-            Duty::Begin => self.begin_run(lease, &id).await,
-            Duty::TakeOver(attempt) => self.take_run_over(lease, &run, attempt).await,
+            Duty::Begin => Box::pin(self.begin_run(lease, &id)).await,
+            Duty::TakeOver(attempt) => Box::pin(self.take_run_over(lease, &run, attempt)).await,
             Duty::CleanUp(attempt) => self.clean_up(lease, &attempt).await,
             // Canceled or decided otherwise in the meantime.
             Duty::Nothing => {

@@ -249,10 +249,10 @@ fn how_an_attempt_is_held_is_told_once() {
 
     let told = run.decide(&tell(7), &at(NOON)).unwrap();
     let stale = run.decide(&tell(6), &at(NOON));
-    let knows = after(run.clone(), &tell(7));
 
     assert_eq!(names(&told), ["ExecutionContained"]);
     assert_eq!(stale, Err(RunError::Fenced { run: run.id.clone() }));
+    let knows = after(run, &tell(7));
     assert_eq!(knows.attempt.as_ref().unwrap().containment, Some(containment.clone()));
     assert!(knows.decide(&tell(7), &at(NOON)).unwrap().is_nothing());
 }

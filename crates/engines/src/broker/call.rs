@@ -68,7 +68,7 @@ impl Desk {
         engine.set_write_timeout(Some(PATIENCE.silence))?;
         let Some((head, behind)) = Head::read(&mut &*engine)? else { return Ok(()) };
         let dialect = dialect_of(&head);
-        let refused = match self.call(engine, head, behind)? {
+        let refused = match self.call(engine, head, &behind)? {
             Ok(()) => return Ok(()),
             Err(refused) => refused,
         };
@@ -85,7 +85,7 @@ impl Desk {
         Ok(())
     }
 
-    fn call(&self, engine: &TcpStream, mut head: Head, behind: Vec<u8>) -> io::Result<Result<(), Refusal>> {
+    fn call(&self, engine: &TcpStream, mut head: Head, behind: &[u8]) -> io::Result<Result<(), Refusal>> {
         let mut words = head.line.splitn(3, ' ').map(str::to_owned);
         let (Some(method), Some(target), Some(version)) = (words.next(), words.next(), words.next()) else {
             return Ok(Err(refuse(400, "this is no request")));
@@ -294,13 +294,13 @@ fn credentials(head: &Head) -> impl Iterator<Item = &str> {
     shown.map(|(_, value)| value.strip_prefix("Bearer ").unwrap_or(value))
 }
 
-fn read_body(mut engine: &TcpStream, head: &Head, behind: Vec<u8>) -> io::Result<Vec<u8>> {
+fn read_body(mut engine: &TcpStream, head: &Head, behind: &[u8]) -> io::Result<Vec<u8>> {
     let mut body = Body::new(head.length()?.unwrap_or(Length::Known(0)));
     if head.get("expect").is_some() && !body.is_done() {
         engine.write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
     }
     let mut content = Vec::new();
-    body.feed(&behind, &mut content)?;
+    body.feed(behind, &mut content)?;
     let mut piece = vec![0; 64 * 1024];
     while !body.is_done() {
         let n = match engine.read(&mut piece) {

@@ -95,21 +95,21 @@ fn forward() -> io::Result<()> {
     socket.set_read_timeout(None)?;
     for (listener, target) in listeners.into_iter().zip(targets) {
         let listener = TcpListener::from(listener);
-        let answer: Box<dyn Fn(&TcpStream) -> io::Result<()> + Send + Sync> = match target {
-            Target::Joined(address) => Box::new(move |inside| join(inside, address)),
+        let answer: Answer = match target {
+            Target::Joined(address) => Arc::new(move |inside| join(inside, address)),
             Target::Brokered { broker, nonce } => {
                 // It works in the attempt's directory, as its supervisor does.
                 let desk = Desk::open(broker, Path::new("."), &nonce)?;
-                Box::new(move |inside| desk.serve(inside))
+                Arc::new(move |inside| desk.serve(inside))
             }
         };
-        let answer: Answer = Arc::from(answer);
         std::thread::Builder::new().spawn(move || accept(&listener, &answer))?;
     }
     let _ = socket.read(&mut [0]);
     Ok(())
 }
 
+/// What is done with whoever connects.
 type Answer = Arc<dyn Fn(&TcpStream) -> io::Result<()> + Send + Sync>;
 
 static CONNECTIONS: AtomicUsize = AtomicUsize::new(0);

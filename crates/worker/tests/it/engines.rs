@@ -302,8 +302,14 @@ on_both! {
         let attempt = protocol.attempt.clone().unwrap();
         let AttemptState::Ended { usage: Some(usage), .. } = attempt.state else { panic!("{:?}", attempt.state) };
         assert_eq!((attempt.number, usage.input_tokens, usage.output_tokens), (1, Some(300), Some(30)));
-        assert!(player.calls()[0].contains("-s read-only") && player.calls()[0].contains("--output-schema"));
-        assert!(player.calls()[1].contains("-s read-only") && player.calls()[1].ends_with(" resume T1 -"));
+        // Its own sandbox where there is none of ours around it.
+        let own = match attempt.containment.unwrap().sandbox {
+            Some(around) if around.profile == "read-only" => "-s danger-full-access",
+            Some(around) => panic!("{around:?}"),
+            None => "-s read-only",
+        };
+        assert!(player.calls()[0].contains(own) && player.calls()[0].contains("--output-schema"));
+        assert!(player.calls()[1].contains(own) && player.calls()[1].ends_with(" resume T1 -"));
         assert!(player.prompt(2).contains("the engine gave no structured answer"), "{}", player.prompt(2));
         worker.drain().await;
     }
