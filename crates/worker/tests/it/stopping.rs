@@ -111,7 +111,7 @@ fn steps() -> serde_json::Value {
 /// Whether something of an attempt runs: its supervisor listens and has written no result.
 pub(crate) fn runs(app: &TestApp, attempt: &str) -> bool {
     let dir = app.ledger.dir().join("attempts").join(attempt);
-    host::fs::exists(&dir.join("supervisor.log")) && !host::fs::exists(&dir.join("result.json"))
+    host::fs::exists(&dir.join("control.sock")) && !host::fs::exists(&dir.join("result.json"))
 }
 
 on_both! {

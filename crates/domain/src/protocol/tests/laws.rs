@@ -128,7 +128,7 @@ fn any_command(told: &mut Told, pick: u8, detail: u8) -> ProtocolCommand {
             let task = attempt.map_or(TaskId::from("T"), |attempt| attempt.task.clone());
             ProtocolCommand::TaskDead { kind, task, stop: detail.is_multiple_of(5), step, why }
         }
-        _ if detail < 64 => ProtocolCommand::TellAttempt { step: Some(step), fence, fact: fact_of(detail / 4) },
+        _ if detail < 128 => ProtocolCommand::TellAttempt { step: Some(step), fence, fact: fact_of(detail / 4) },
         _ => ProtocolCommand::AdoptStep { step, old: fence, fence: told.begin().fence, worker, session: None },
     }
 }
@@ -148,7 +148,7 @@ fn numbers(seed: u64) -> impl FnMut() -> u8 {
 fn the_tables_list_exactly_what_happens() {
     let (mut heads, mut steps) = (BTreeSet::new(), BTreeSet::new());
     heads.insert(("", "protocol_created", "pending"));
-    for seed in 0..6000 {
+    for seed in 0..9000 {
         let mut draw = numbers(seed * 1_000_003);
         let advance = if seed % 2 == 0 { Advance::Auto } else { Advance::Manual };
         let mut told = if seed % 3 == 0 {

@@ -71,8 +71,8 @@ impl Agent {
                 Configured { writable: vec![home.into()], ..configured }
             }
             Self::AcpOpencode => {
-                let quiet = "OPENCODE_DISABLE_MODELS_FETCH=1".to_owned();
-                let variables = [format!("OPENCODE_CONFIG={}", lay_opencode(dir, model)), quiet];
+                let quiet = ["OPENCODE_DISABLE_MODELS_FETCH=1", "OPENCODE_DISABLE_PROJECT_CONFIG=1"].map(str::to_owned);
+                let variables = [&[format!("OPENCODE_CONFIG={}", lay_opencode(dir, model))][..], &quiet].concat();
                 self.acp(model, &variables, "SCRIPT_KEY", vec![agents.opencode()], &["acp"])
             }
         }
