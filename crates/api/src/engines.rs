@@ -43,6 +43,8 @@ pub struct EngineCapabilities {
     pub usage: bool,
     /// It says when it asks for permission or is refused.
     pub permissions: bool,
+    /// It can wait for people to say whether it may use a tool.
+    pub asks: bool,
     /// It takes MCP servers.
     pub mcp: bool,
     /// It confines its own tools.

@@ -36,7 +36,7 @@ pub struct GateView {
     pub run_id: Option<String>,
     pub protocol_id: Option<i64>,
     pub step_id: Option<i64>,
-    /// `job`, `run_again` or `step`
+    /// `job`, `run_again`, `step` or `permission`
     pub kind: String,
     pub title: String,
     /// What a yes starts, element by element; empty when it starts no command.
@@ -102,6 +102,7 @@ impl From<&Gate> for GateView {
                 GateKind::Job => "job",
                 GateKind::RunAgain => "run_again",
                 GateKind::Step => "step",
+                GateKind::Permission => "permission",
             }
             .to_owned(),
             title: gate.asks.title.clone(),

@@ -14,6 +14,7 @@ pub mod runs;
 pub mod gates;
 pub mod projects;
 pub mod protocols;
+mod questions;
 pub mod steps;
 pub mod spec_check;
 pub mod messages;

@@ -313,7 +313,12 @@ impl Control {
     }
 
     /// A worker's report: nobody waits for an answer, so none is kept.
-    async fn report(&self, id: ProtocolId, command: ProtocolCommand, cause: &Cause) -> Result<Protocol, CommandError> {
+    pub(crate) async fn report(
+        &self,
+        id: ProtocolId,
+        command: ProtocolCommand,
+        cause: &Cause,
+    ) -> Result<Protocol, CommandError> {
         match self.command_protocol(id, command, cause, |_| Rendered::default()).await {
             Ok(changed) => Ok(changed.subject),
             Err(CommandError::Protocol(ProtocolError::Fenced { .. })) => Err(CommandError::Fenced),

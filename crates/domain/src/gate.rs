@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     catalog::Principal,
     commit::Subject,
-    ids::{GateId, PersonId},
+    ids::{AttemptId, GateId, PersonId},
     person::Person,
     time::Timestamp,
 };
@@ -22,6 +22,9 @@ pub struct Gate {
     /// The step that waits, when the owner is a protocol and one step is meant.
     pub step: Option<i64>,
     pub asks: Asks,
+    /// The question of an engine that this gate puts to people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub question: Option<Question>,
     /// SHA-256 over exactly what will run, hex.
     pub digest: String,
     pub policy: GatePolicy,
@@ -49,6 +52,15 @@ pub struct Asks {
     pub lines: Vec<String>,
 }
 
+/// Which question of which attempt; the engine waits for its answer while it runs.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Question {
+    pub attempt: AttemptId,
+    /// The number that the engine's driver drew for it.
+    pub id: String,
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum GateKind {
@@ -58,6 +70,8 @@ pub enum GateKind {
     RunAgain,
     /// May the protocol go on with this step?
     Step,
+    /// May the engine that is at work use this tool?
+    Permission,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -191,6 +205,11 @@ pub const TRANSITIONS: &[(&str, &str, &str)] = &[
 impl Gate {
     pub fn is_open(&self) -> bool {
         matches!(self.state, GateState::Open { .. })
+    }
+
+    /// Whether it puts this question of an engine to people.
+    pub fn is_about(&self, question: &str) -> bool {
+        self.question.as_ref().is_some_and(|asked| asked.id == question)
     }
 
     pub fn is_overdue(&self, now: Timestamp) -> bool {

@@ -11,6 +11,7 @@ mod steering;
 mod event;
 mod apply;
 mod gates;
+mod questions;
 mod work;
 
 use serde::{Deserialize, Serialize};
@@ -18,12 +19,13 @@ use serde::{Deserialize, Serialize};
 pub use self::{
     create::{Advance, NewProtocol, NewStep, is_protocol_name},
     event::ProtocolEvent,
+    questions::{MAX_QUESTIONS, PermissionQuestion},
 };
 use crate::{
     attempt::{Attempt, Duty, Ending, Fact, Usage},
     commit::{Subject, SubjectKind},
     gate::{Answer, Gate, GateError},
-    ids::{Fence, GateId, PersonId, ProjectId, ProtocolId, StepId, TaskId},
+    ids::{AttemptId, Fence, GateId, PersonId, ProjectId, ProtocolId, StepId, TaskId},
     person::Person,
     run::Begin,
     spec::{SpecProblem, StepSpec},
@@ -228,6 +230,18 @@ pub enum ProtocolCommand {
         fence: Fence,
         gate: GateId,
     },
+    /// The engine of an attempt that is under way asks whether it may; without a step it is the planning.
+    AskPermission {
+        step: Option<StepId>,
+        fence: Fence,
+        question: Box<PermissionQuestion>,
+        gate: GateId,
+    },
+    /// What the engine of an attempt asked is no longer waited for.
+    DropQuestions {
+        step: Option<StepId>,
+        fence: Fence,
+    },
     RunQa {
         step: StepId,
     },
@@ -382,6 +396,8 @@ pub enum ProtocolError {
     Unmet { step: StepId, unmet: u32 },
     #[error("step {step} waits for gate {gate}: answer it first")]
     WaitsForGate { step: StepId, gate: GateId },
+    #[error("attempt {attempt} has asked {asked} questions; no more are put to people")]
+    TooManyQuestions { attempt: AttemptId, asked: usize },
     #[error("step {step} has no result that could be checked")]
     NothingToCheck { step: StepId },
     #[error("only people approve, and {person} is not an active person")]

@@ -88,6 +88,7 @@ fn the_table_of_gates_is_what_gates_do() {
         owner: Subject::new(SubjectKind::Run, "X"),
         step: None,
         asks: Asks { kind: GateKind::Job, title: String::new(), argv: Vec::new(), lines: Vec::new() },
+        question: None,
         digest: String::new(),
         policy: GatePolicy {
             approvers: Approvers::Anyone,

@@ -1,24 +1,20 @@
 //! Any agent that speaks the Agent Client Protocol, version 1.
 //!
-//! An agent is talked with over its input and output, and engines are trees whose output is a file. So the engine is a
-//! driver of ours (`pilothouse engine-acp`) inside the tree, with the agent as its child: it holds the conversation,
-//! answers what the agent asks by policy, and prints our events. [`client`] is the conversation without any input or
-//! output, so that recorded ones can be replayed; [`driver`] carries it out.
+//! A driver of ours (`pilothouse engine-acp`) talks with the agent ([`talk`]). [`client`] is the conversation.
 
 mod client;
-mod driver;
 #[cfg(test)]
 pub(crate) mod fuzzed;
-mod policy;
 mod script;
 #[cfg(test)]
 mod tests;
 mod updates;
 
-pub use driver::main;
-
-use crate::engine::{EngineError, EngineRequest, Prepared, utf8};
+use crate::engine::{EngineError, EngineRequest, Prepared};
+use crate::talk;
+use client::Client;
 use script::Script;
+use std::ffi::OsString;
 
 /// The hidden subcommand of the binary that runs [`main`].
 pub const SUBCOMMAND: &str = "engine-acp";
@@ -27,14 +23,16 @@ pub(crate) fn prepare(request: &EngineRequest) -> Result<Prepared, EngineError> 
     if request.settings.command.is_empty() {
         return Err(EngineError::Misconfigured { engine: "acp", missing: "the command line of an agent" });
     }
-    let path = request.home().join("acp.json");
-    let script =
-        serde_json::to_vec(&Script::of(request)?).map_err(|error| EngineError::Files { message: error.to_string() })?;
-    let exe = utf8(&request.settings.exe)?;
-    let mut prepared =
-        Prepared::command(vec![exe, SUBCOMMAND.to_owned(), format!("--script={}", utf8(&path)?)]).file(path, script);
+    let mut command = request.settings.command.clone();
+    command.extend(request.settings.extra_args.iter().cloned());
+    let mut prepared = talk::prepare(request, SUBCOMMAND, command, Script::of(request)?)?;
     if let Some(key) = &request.endpoint.key {
         prepared = prepared.env(key.variable(), key.reveal());
     }
     Ok(prepared)
+}
+
+/// Runs the driver; `args` are those after `engine-acp`, the answer is the process's exit code.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> i32 {
+    talk::run(SUBCOMMAND, args, |script: Script| Client::new(script))
 }

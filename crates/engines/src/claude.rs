@@ -1,17 +1,23 @@
 //! Claude Code: `claude -p --output-format stream-json`, with a session whose name is chosen before the start.
 //!
-//! Nobody answers its questions: what is not on the list of allowed tools is refused (`dontAsk`), and each refusal is
-//! an event. Its `subtype` says "success" of failures; what counts is `is_error`, the reason and the exit code. A run may
+//! Nobody answers its questions unless the configuration says so ([`talk`]): what is not on the list of allowed tools is
+//! refused (`dontAsk`), and each refusal is an event. Its `subtype` says "success" of failures; what counts is `is_error`, the reason and the exit code. A run may
 //! hold several results, and their costs are the sums of the session.
 
 mod messages;
 mod result;
+mod talk;
 #[cfg(test)]
 mod tests;
 
-use crate::engine::{EngineError, EngineEvent, EngineRequest, Fields, ParseState, Prepared, Session, Transport, utf8};
+use crate::engine::{
+    EngineError, EngineEvent, EngineRequest, Fields, ParseState, Permissions, Prepared, Session, Transport, utf8,
+};
 use crate::sandbox::Profile;
+use crate::talk::Policy;
 use serde_json::{Value, json};
+use std::ffi::OsString;
+pub use talk::SUBCOMMAND;
 
 const READING: [&str; 4] = ["Read", "Grep", "Glob", "LS"];
 const WORKING: [&str; 10] =
@@ -23,10 +29,21 @@ pub(crate) fn prepare(request: &EngineRequest) -> Result<Prepared, EngineError> 
     let home = request.home();
     let mut argv = request.command("claude");
     let mut put = |parts: &[&str]| argv.extend(parts.iter().map(|&part| part.to_owned()));
-    put(&["-p", "--output-format", "stream-json", "--verbose", "--permission-mode", "dontAsk"]);
+    put(&["-p", "--output-format", "stream-json", "--verbose"]);
+    let asks = request.settings.permissions != Permissions::Deny;
+    if asks {
+        put(&["--input-format", "stream-json", "--permission-prompt-tool", "stdio", "--permission-mode", "default"]);
+    } else {
+        put(&["--permission-mode", "dontAsk"]);
+    }
     put(&["--allowedTools", &allowed_tools(request).join(",")]);
-    if request.access == Profile::ReadOnly {
-        put(&["--disallowedTools", &WRITING.join(",")]);
+    let mut refused = if request.access == Profile::ReadOnly { WRITING.to_vec() } else { Vec::new() };
+    if asks {
+        // Questions that are not about a tool have no place to be answered in.
+        refused.extend(["AskUserQuestion", "ExitPlanMode"]);
+    }
+    if !refused.is_empty() {
+        put(&["--disallowedTools", &refused.join(",")]);
     }
     // The checkout's own settings would bring hooks, and hooks are commands.
     put(&["--setting-sources", "user"]);
@@ -58,7 +75,12 @@ pub(crate) fn prepare(request: &EngineRequest) -> Result<Prepared, EngineError> 
         argv.extend(["--settings".to_owned(), utf8(&settings)?]);
     }
     argv.extend(request.settings.extra_args.iter().cloned());
-    let mut prepared = Prepared::command(argv)
+    let about = talk::Script { prompt: request.prompt.clone(), policy: Policy::of(request) };
+    let prepared = match asks {
+        true => crate::talk::prepare(request, SUBCOMMAND, argv, about)?,
+        false => Prepared::command(argv).input(home.join("prompt.txt"), &request.prompt)?,
+    };
+    let mut prepared = prepared
         .file(servers, mcp_servers(request).to_string())
         .env("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1")
         .env("DISABLE_AUTOUPDATER", "1")
@@ -76,13 +98,20 @@ pub(crate) fn prepare(request: &EngineRequest) -> Result<Prepared, EngineError> 
         // forces a sandbox that needs more programs, and leaves files behind in the checkout.
         prepared = prepared.file(key, secret.reveal()).file(settings, helper.to_string());
     }
-    prepared.input(home.join("prompt.txt"), &request.prompt)
+    Ok(prepared)
+}
+
+/// Runs the driver of the two-way mode; `args` are those after `engine-claude`, the answer is the process's exit code.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> i32 {
+    crate::talk::run(SUBCOMMAND, args, talk::Client::new)
 }
 
 fn allowed_tools(request: &EngineRequest) -> Vec<String> {
     let configured = &request.settings.allowed_tools;
     let own = match request.access {
         Profile::ReadOnly => READING.as_slice(),
+        // Whoever wants to be asked wants to be asked about what changes something.
+        Profile::Workspace | Profile::Full if request.settings.permissions == Permissions::Ask => READING.as_slice(),
         Profile::Workspace | Profile::Full => WORKING.as_slice(),
     };
     let tools = own.iter().map(|&tool| tool.to_owned());
@@ -107,6 +136,10 @@ fn mcp_servers(request: &EngineRequest) -> Value {
 pub(crate) fn parse_line(state: &mut ParseState, line: &str) -> Vec<EngineEvent> {
     let Ok(event) = serde_json::from_str::<Value>(line) else { return state.strange(line) };
     let Some(kind) = event.text("type") else { return state.strange(line) };
+    // What the driver of the two-way mode says itself.
+    if matches!(kind, "permission_wanted" | "permission_asked" | "notice") {
+        return crate::scripted::parse_line(state, line);
+    }
     let mut events = Vec::new();
     if let Some(id) = event.text("session_id").filter(|id| !id.is_empty()) {
         // Whoever writes into this stream without knowing the session is not Claude Code. A result that says of a session

@@ -1,4 +1,4 @@
-//! Codex: `codex exec --json`, in a home of its own for each attempt.
+//! Codex: `codex exec --json`, or `codex app-server` where it asks ([`talk`]), in a home of its own for each attempt.
 //!
 //! Its configuration is written for each attempt, because Codex writes into it and would otherwise trust what other
 //! attempts made it trust. It reads the prompt from its input: an input that stays open is waited for. It has a sandbox
@@ -7,15 +7,19 @@
 pub(crate) mod config;
 mod items;
 pub(crate) mod rollout;
+mod talk;
 #[cfg(test)]
 mod tests;
 
 use crate::engine::{
-    EngineError, EngineEvent, EngineRequest, ErrorClass, Fields, Finished, ParseState, Prepared, RateLimit, Session,
-    Usage, utf8,
+    EngineError, EngineEvent, EngineRequest, ErrorClass, Fields, Finished, ParseState, Permissions, Prepared,
+    RateLimit, Session, Usage, utf8,
 };
 use crate::sandbox::Profile;
+use crate::talk::Policy;
 use serde_json::Value;
+use std::ffi::OsString;
+pub use talk::SUBCOMMAND;
 
 /// Where its configuration and its sessions lie beneath the engine's home.
 pub(crate) const HOME: &str = ".codex";
@@ -24,8 +28,13 @@ pub(crate) const KEY_VARIABLE: &str = "PILOTHOUSE_MODEL_KEY";
 
 pub(crate) fn prepare(request: &EngineRequest) -> Result<Prepared, EngineError> {
     let home = request.home();
-    let codex_home = home.join(HOME);
     let mut argv = request.command("codex");
+    if is_talked_with(request) {
+        argv.push("app-server".to_owned());
+        argv.extend(request.settings.extra_args.iter().cloned());
+        let prepared = crate::talk::prepare(request, SUBCOMMAND, argv, conversation(request)?)?;
+        return configured(request, prepared);
+    }
     let mut put = |parts: &[&str]| argv.extend(parts.iter().map(|&part| part.to_owned()));
     put(&["exec", "--json", "--skip-git-repo-check", "-C", &utf8(&request.worktree)?]);
     // Named also when resuming: without it a resumed thread may write where the first run could not.
@@ -42,16 +51,53 @@ pub(crate) fn prepare(request: &EngineRequest) -> Result<Prepared, EngineError> 
         argv.extend(["resume".to_owned(), id.clone()]);
     }
     argv.push("-".to_owned());
-    let mut prepared = Prepared::command(argv)
-        .env("CODEX_HOME", utf8(&codex_home)?)
-        .file(codex_home.join("config.toml"), config::render(request)?);
+    let mut prepared = configured(request, Prepared::command(argv))?;
     if let Some(answer) = &request.output_schema {
         prepared = prepared.file(schema, answer.to_string());
     }
+    prepared.input(home.join("prompt.txt"), &request.prompt)
+}
+
+/// Runs the driver of `app-server`; `args` are those after `engine-codex`, the answer is the process's exit code.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> i32 {
+    crate::talk::run(SUBCOMMAND, args, talk::Client::new)
+}
+
+fn configured(request: &EngineRequest, prepared: Prepared) -> Result<Prepared, EngineError> {
+    let codex_home = request.home().join(HOME);
+    let mut prepared =
+        prepared.env("CODEX_HOME", utf8(&codex_home)?).file(codex_home.join("config.toml"), config::render(request)?);
     if let Some(key) = &request.endpoint.key {
         prepared = prepared.env(KEY_VARIABLE, key.reveal());
     }
-    prepared.input(home.join("prompt.txt"), &request.prompt)
+    Ok(prepared)
+}
+
+/// Whether somebody has to listen to it: because it asks, or because that was configured.
+fn is_talked_with(request: &EngineRequest) -> bool {
+    request.settings.permissions != Permissions::Deny || request.settings.app_server
+}
+
+fn conversation(request: &EngineRequest) -> Result<talk::Script, EngineError> {
+    let approvals = match request.settings.permissions {
+        Permissions::Deny => "never",
+        Permissions::Ask => "untrusted",
+        Permissions::Allow => "on-request",
+    };
+    Ok(talk::Script {
+        prompt: request.prompt.clone(),
+        cwd: utf8(&request.worktree)?,
+        resume: match &request.session {
+            Session::Resume(id) => Some(id.clone()),
+            Session::New | Session::Preset(_) => None,
+        },
+        model: request.model.clone(),
+        effort: request.effort.clone(),
+        sandbox: sandbox_mode(request).to_owned(),
+        approvals: approvals.to_owned(),
+        output_schema: request.output_schema.clone(),
+        policy: Policy::of(request),
+    })
 }
 
 fn sandbox_mode(request: &EngineRequest) -> &'static str {
@@ -82,6 +128,14 @@ pub(crate) fn parse_line(state: &mut ParseState, line: &str) -> Vec<EngineEvent>
             None => state.strange(line),
         },
         Some("error") => error(state, event.text("message").unwrap_or_default()),
+        // What the driver of `app-server` says itself.
+        Some("permission_wanted" | "permission_asked" | "rate_limit" | "notice" | "finished") => {
+            crate::scripted::parse_line(state, line)
+        }
+        // The sum of the thread, after each call to the model.
+        Some("thread.usage") => {
+            event.get("usage").and_then(|usage| state.metered(usage_of(usage))).into_iter().collect()
+        }
         Some("turn.completed") => turn_completed(state, &event),
         Some("turn.failed") => {
             let message = event.get("error").and_then(|error| error.text("message")).unwrap_or("the turn failed");

@@ -18,12 +18,16 @@ mod transcript;
 mod tests;
 
 pub use class::{ErrorClass, Next, Reset};
-pub use event::{Asked, EngineEvent, EngineOutcome, FileChange, Finished, Permission, RateLimit, Usage};
+pub use event::{
+    Asked, EngineEvent, EngineOutcome, FileChange, Finished, Permission, Permissions, RateLimit, Usage, Wanted,
+};
 pub use kind::{Capabilities, Engine, find};
 pub use prepared::{Prepared, PreparedFile};
 pub use request::{Endpoint, EngineError, EngineRequest, Key, McpServer, Phase, Session, Settings, Subject, Transport};
-pub use table::{Configured, EngineTable};
+pub use table::{Ask, Configured, EngineTable};
 pub use transcript::{ParseState, Transcript};
+
+pub use crate::talk::answers::{Answer, Asking};
 
 pub(crate) use answer::{answer_in, asked_to_answer};
 pub(crate) use json::{Fields, text_of};

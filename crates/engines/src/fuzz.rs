@@ -37,10 +37,13 @@ fn recorded(prefix: &str) -> Vec<String> {
 
 /// Lines of our own events, one of each kind.
 fn our_events() -> String {
-    use crate::engine::{Asked, ErrorClass, FileChange, Permission, RateLimit, Reset};
+    use crate::engine::{Asked, ErrorClass, FileChange, Permission, RateLimit, Reset, Wanted};
     let text = |text: &str| text.to_owned();
-    let asked =
-        |answer| Asked { id: text("call-1"), tool: text("execute"), input: text("{\"command\":\"ls\"}"), answer };
+    let asked = |answer| Asked {
+        question: Some(text("q1")),
+        by: Some(text("alice")),
+        ..Asked::by_policy("call-1", "execute", text("{\"command\":\"ls\"}"), answer)
+    };
     let usage =
         Usage { input_tokens: Some(1200), output_tokens: Some(34), cost_micro_usd: Some(7), ..Usage::default() };
     let limit =
@@ -53,6 +56,14 @@ fn our_events() -> String {
         EngineEvent::ToolStarted { id: text("call-1"), name: text("shell"), input: text("ls") },
         EngineEvent::ToolFinished { id: text("call-1"), ok: true, output: text("a.txt") },
         EngineEvent::FileChanged { path: text("a.txt"), change: FileChange::Written },
+        EngineEvent::PermissionWanted(Wanted {
+            question: text("q1"),
+            id: text("call-1"),
+            tool: text("shell"),
+            input: text("ls"),
+            paths: vec![text("a.txt")],
+            asked: "a".repeat(64),
+        }),
         EngineEvent::PermissionAsked(asked(Permission::Allowed)),
         EngineEvent::PermissionAsked(asked(Permission::Denied)),
         EngineEvent::RateLimit(limit),
@@ -87,6 +98,10 @@ fn assert_harmless(event: &EngineEvent) {
         EngineEvent::ToolStarted { id, name, input } => (vec![id, name, input], 32 * 1024),
         EngineEvent::ToolFinished { id, output, .. } => (vec![id, output], 32 * 1024),
         EngineEvent::FileChanged { path, .. } => (vec![path], 4096),
+        EngineEvent::PermissionWanted(wanted) => {
+            let paths = wanted.paths.iter().chain([&wanted.question, &wanted.id, &wanted.tool]);
+            (paths.chain([&wanted.input, &wanted.asked]).collect(), 32 * 1024)
+        }
         EngineEvent::PermissionAsked(asked) => (vec![&asked.id, &asked.tool, &asked.input], 32 * 1024),
         EngineEvent::RateLimit(limit) => (vec![&limit.text], 500),
         EngineEvent::Notice { text } => (vec![text], 32 * 1024),

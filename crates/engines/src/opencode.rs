@@ -143,12 +143,8 @@ fn tool(state: &mut ParseState, part: &Value, events: &mut Vec<EngineEvent>) {
         && call.text("error").is_some_and(|why| why.contains("rule which prevents you from using"));
     if refused {
         state.n_denied = state.n_denied.saturating_add(1);
-        events.push(EngineEvent::PermissionAsked(crate::engine::Asked {
-            id: id.clone(),
-            tool: name.to_owned(),
-            input: text_of(&input),
-            answer: crate::engine::Permission::Denied,
-        }));
+        let (input, answer) = (text_of(&input), crate::engine::Permission::Denied);
+        events.push(EngineEvent::PermissionAsked(crate::engine::Asked::by_policy(&id, name, input, answer)));
     }
     events.push(EngineEvent::ToolFinished { id, ok, output });
 }

@@ -15,10 +15,23 @@ pub(crate) const MAX_LINE: usize = 64 * 1024;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Request {
-    Hello { version: u32, challenge: String, proof: String },
-    Extend { until_boot_ms: u64 },
-    Stop { reason: String, grace_ms: Option<u64> },
+    Hello {
+        version: u32,
+        challenge: String,
+        proof: String,
+    },
+    Extend {
+        until_boot_ms: u64,
+    },
+    Stop {
+        reason: String,
+        grace_ms: Option<u64>,
+    },
     Status,
+    /// Whether the tree waits for people: that time is not its own, and neither is its silence.
+    Hold {
+        held: bool,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -9,11 +9,9 @@
 mod play;
 pub mod scenario;
 
-pub(crate) use play::emit;
+pub(crate) use play::{emit, print_line as emit_line};
 
-use crate::engine::{
-    EngineError, EngineEvent, EngineRequest, Finished, ParseState, Permission, Phase, Prepared, Subject, utf8,
-};
+use crate::engine::{EngineError, EngineEvent, EngineRequest, Finished, ParseState, Phase, Prepared, Subject, utf8};
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -54,13 +52,17 @@ pub(crate) fn parse_line(state: &mut ParseState, line: &str) -> Vec<EngineEvent>
             state.told = true;
         }
         EngineEvent::Usage(usage) => drop(state.counted(*usage)),
-        EngineEvent::PermissionAsked(asked) if asked.answer == Permission::Denied => state.n_denied += 1,
+        EngineEvent::PermissionWanted(wanted) => {
+            if !state.asks(wanted) {
+                return state.strange(line);
+            }
+        }
+        EngineEvent::PermissionAsked(asked) => state.was_answered(asked),
         EngineEvent::Text { text } => state.last_text.clone_from(text),
         EngineEvent::Reasoning { .. }
         | EngineEvent::ToolStarted { .. }
         | EngineEvent::ToolFinished { .. }
         | EngineEvent::FileChanged { .. }
-        | EngineEvent::PermissionAsked(_)
         | EngineEvent::RateLimit(_)
         | EngineEvent::Notice { .. }
         | EngineEvent::Question { .. } => {}

@@ -222,6 +222,8 @@ struct Supervisor<'spec> {
     started: Duration,
     last_output: Duration,
     last_connected: Duration,
+    /// Since when it waits for people.
+    held: Option<Duration>,
     deadline: Option<Duration>,
     ending: Option<Ending>,
     killed: bool,
@@ -249,6 +251,7 @@ impl<'spec> Supervisor<'spec> {
             started: now,
             last_output: now,
             last_connected: now,
+            held: None,
             deadline: spec.deadline_boot_ms.map(Duration::from_millis),
             ending: None,
             killed: false,
@@ -290,8 +293,8 @@ impl<'spec> Supervisor<'spec> {
         }
         let limits = &self.spec.limits;
         [
-            limits.wall_ms.map(|ms| self.started + Duration::from_millis(ms)),
-            limits.idle_ms.map(|ms| self.last_output + Duration::from_millis(ms)),
+            limits.wall_ms.filter(|_| self.held.is_none()).map(|ms| self.started + Duration::from_millis(ms)),
+            limits.idle_ms.filter(|_| self.held.is_none()).map(|ms| self.last_output + Duration::from_millis(ms)),
             self.deadline,
             self.spec.after_disconnect_ms.map(|ms| self.last_connected + Duration::from_millis(ms)),
             None,
@@ -327,6 +330,7 @@ impl<'spec> Supervisor<'spec> {
                 Request::Stop { reason, grace_ms } => {
                     self.end(Outcome::Stopped { reason }, grace_ms.map(Duration::from_millis));
                 }
+                Request::Hold { held } => self.hold(held, now),
                 Request::Status | Request::Hello { .. } => {}
             }
             let report = self.report();
@@ -334,6 +338,20 @@ impl<'spec> Supervisor<'spec> {
         }
         if self.clients.any_proven() {
             self.last_connected = now;
+        }
+    }
+
+    /// Stops and goes on counting the tree's own time. Whoever holds it has to be there: without a worker the deadline and
+    /// the disconnection end it as ever.
+    fn hold(&mut self, held: bool, now: Duration) {
+        match (held, self.held) {
+            (true, None) => self.held = Some(now),
+            (false, Some(since)) => {
+                self.held = None;
+                self.started += now.saturating_sub(since);
+                self.last_output = self.last_output.max(now);
+            }
+            (true, Some(_)) | (false, None) => {}
         }
     }
 

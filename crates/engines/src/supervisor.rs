@@ -313,6 +313,11 @@ impl Supervised {
         }
     }
 
+    /// Says whether the tree waits for people: its wall and idle limits do not count while it does.
+    pub async fn hold(&self, held: bool) -> Result<(), SupervisorError> {
+        self.ask(&Request::Hold { held }).await.map(drop)
+    }
+
     /// How the tree stands now.
     pub async fn report(&self) -> Result<Report, SupervisorError> {
         self.ask(&Request::Status).await

@@ -1,8 +1,8 @@
 //! The one binary of Pilothouse: command line, configuration, wiring.
 //!
-//! Three subcommands branch off before anything else starts: `supervise` must have one thread, and `scripted-engine` and
-//! `engine-acp` are children like any other engine. Everything else is parsed by [`cli`] and done in [`commands`]; [`node`] wires the
-//! server and the worker together.
+//! A few subcommands branch off before anything else starts: `supervise` must have one thread, and `scripted-engine` and
+//! the drivers `engine-acp`, `engine-claude` and `engine-codex` are children like any other engine. Everything else is
+//! parsed by [`cli`] and done in [`commands`]; [`node`] wires the server and the worker together.
 
 mod cli;
 mod config;
@@ -27,6 +27,8 @@ fn main() -> ExitCode {
         Some("supervise") => return ended(engines::supervise::main(args.drain(1..))),
         Some(engines::scripted::SUBCOMMAND) => return ended(engines::scripted::main(args.drain(1..))),
         Some(engines::acp::SUBCOMMAND) => return ended(engines::acp::main(args.drain(1..))),
+        Some(engines::claude::SUBCOMMAND) => return ended(engines::claude::main(args.drain(1..))),
+        Some(engines::codex::SUBCOMMAND) => return ended(engines::codex::main(args.drain(1..))),
         _ => {}
     }
     commands::main(args)

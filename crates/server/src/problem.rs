@@ -219,6 +219,7 @@ impl From<ProtocolError> for Problem {
             | ProtocolError::Busy { .. }
             | ProtocolError::Unmet { .. }
             | ProtocolError::WaitsForGate { .. }
+            | ProtocolError::TooManyQuestions { .. }
             | ProtocolError::NothingToCheck { .. } => codes::WRONG_STATE,
             ProtocolError::NoSuchStep { .. } => codes::UNKNOWN_STEP,
             ProtocolError::NoSuchGate { .. } => codes::UNKNOWN_GATE,

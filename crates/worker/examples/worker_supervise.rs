@@ -6,6 +6,8 @@ fn main() {
         Some("supervise") => engines::supervise::main(args),
         Some(engines::scripted::SUBCOMMAND) => engines::scripted::main(args),
         Some(engines::acp::SUBCOMMAND) => engines::acp::main(args),
+        Some(engines::claude::SUBCOMMAND) => engines::claude::main(args),
+        Some(engines::codex::SUBCOMMAND) => engines::codex::main(args),
         _ => 2,
     };
     std::process::exit(code);

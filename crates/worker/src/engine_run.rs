@@ -15,13 +15,16 @@ use domain::{
 };
 use engines::{
     EngineRequest, Outcome,
-    engine::{Configured, Engine, ErrorClass, Finished, Next, Phase, Session, Settings, Subject, Transcript},
+    engine::{
+        Asking, Configured, Engine, ErrorClass, Finished, Next, Permissions, Phase, Session, Settings, Subject,
+        Transcript,
+    },
     exit::{Exit, LaunchFailureKind},
     runs,
     sandbox::Profile,
     spec::{Limits, Stream},
     spool,
-    supervisor::{self, Adopted, CANCELED, Held, LaunchError, Supervised},
+    supervisor::{self, Adopted, CANCELED, Held, LaunchError},
 };
 
 use crate::{
@@ -30,6 +33,7 @@ use crate::{
     engine_note::Note,
     failure::Failure,
     lease::Lease,
+    permission::Asker,
     project_setup::full,
     run_job::FENCED,
     sandboxes::{Boxed, Needs},
@@ -39,7 +43,7 @@ const PIECE: usize = 256 * 1024;
 /// How much of the end of stderr is looked at for words.
 const STDERR: usize = 16 * 1024;
 /// How often a running engine is looked at.
-const LOOK: Duration = Duration::from_secs(2);
+const LOOK: Duration = Duration::from_millis(500);
 /// Why an engine is stopped that only waits.
 const STALLED: &str = "it waited for its model for too long";
 /// How much of what an engine prints is kept.
@@ -128,6 +132,7 @@ impl Worker {
         note.write(&dir)?;
         let before = note.before(&dir).pop().ok_or_else(|| Failure::give_up("there is no run to set aside"))?;
         runs::set_aside(&dir, &before).map_err(Failure::retry)?;
+        self.drop_questions(lease, attempt).await?;
         let ran = self.start_engine(lease, attempt, task, session, prompt).await?;
         Ok(match ran {
             Ran::Ended(ended) if resumed && is_unknown_session(&ended) => {
@@ -184,6 +189,10 @@ impl Worker {
                 command,
                 extra_args: task.engine.extra_args.clone(),
                 allowed_tools: task.engine.allowed_tools.clone(),
+                permissions: task.engine.permissions,
+                app_server: task.engine.app_server,
+                asking: (task.engine.permissions == Permissions::Ask)
+                    .then(|| Asking::new(&attempt.nonce, task.engine.ask.timeout)),
                 sandboxed,
             },
             ..EngineRequest::new(subject, prompt, &self.worktree_dir(attempt), &dir)
@@ -206,7 +215,8 @@ impl Worker {
         self.confine(&mut launch, boxed, &home, needs).await?;
         match supervisor::start(&self.config.exe, launch).await {
             Ok(supervised) => {
-                let exit = self.watch_engine(lease, attempt, &task.engine, &supervised).await?;
+                let asker = Asker::new(self, lease, attempt, &task.engine, &supervised);
+                let exit = self.watch_engine(lease, attempt, asker).await?;
                 self.tell_metered(lease, attempt, &task.engine).await?;
                 self.read_ending(lease, attempt, &task.engine, &exit)
             }
@@ -296,7 +306,10 @@ impl Worker {
         found: Adopted,
     ) -> Result<Ran, Failure> {
         let exit = match found {
-            Adopted::Running(supervised) => self.watch_engine(lease, attempt, configured, &supervised).await?,
+            Adopted::Running(supervised) => {
+                let asker = Asker::new(self, lease, attempt, configured, &supervised).adopting();
+                self.watch_engine(lease, attempt, asker).await?
+            }
             Adopted::Finished(exit) => {
                 self.tell_held(lease, attempt, Held::of(&exit)).await;
                 exit
@@ -307,14 +320,10 @@ impl Worker {
         self.read_ending(lease, attempt, configured, &exit)
     }
 
-    /// Watches an engine's tree, and stops it when it has only waited for its model for too long: some wait for ever.
-    async fn watch_engine(
-        &self,
-        lease: &Lease,
-        attempt: &Attempt,
-        configured: &Configured,
-        supervised: &Supervised,
-    ) -> Result<Exit, Failure> {
+    /// Watches an engine's tree: puts to people what it asks, and stops it when it has only waited for its model for too
+    /// long, since some wait for ever.
+    async fn watch_engine(&self, lease: &Lease, attempt: &Attempt, mut asker: Asker<'_>) -> Result<Exit, Failure> {
+        let (configured, supervised) = (asker.configured, asker.supervised);
         let dir = self.attempt_dir(attempt);
         let stall = self.config.engine_limits.stall;
         let stalled = async {
@@ -330,6 +339,7 @@ impl Worker {
                     live.feed(&chunk.bytes);
                     tokio::task::yield_now().await;
                 }
+                asker.look(live.question()).await;
                 since = live.trouble().and(since.or_else(|| Some(host::clock::monotonic())));
                 if since.is_some_and(|since| since.elapsed() > stall) {
                     return;

@@ -19,6 +19,7 @@ mod failure;
 mod handlers;
 mod housekeeping;
 mod papers;
+mod permission;
 mod plan_protocol;
 mod project_setup;
 mod recovery;

@@ -36,6 +36,7 @@ impl Protocol {
         }
         let mut deciding = Deciding { state: self.clone(), now: context.now, decision: Decision::nothing() };
         deciding.decide(command)?;
+        deciding.drop_questions_of_the_dead();
         Ok(deciding.decision)
     }
 
@@ -56,6 +57,8 @@ impl Protocol {
             | ProtocolCommand::StepExecuted { .. }
             | ProtocolCommand::StepInterrupted { .. }
             | ProtocolCommand::StepStopped { .. }
+            | ProtocolCommand::AskPermission { .. }
+            | ProtocolCommand::DropQuestions { .. }
             | ProtocolCommand::QaStarted { .. }
             | ProtocolCommand::QaFinished { .. }
             | ProtocolCommand::ExpireGate { .. }
@@ -119,6 +122,14 @@ impl Deciding {
             ProtocolCommand::AnswerGate { gate, answer, next } => self.answer_gate(gate.as_ref(), answer, next),
             ProtocolCommand::ExpireGate { gate } => {
                 self.expire_gate(gate);
+                Ok(())
+            }
+            ProtocolCommand::AskPermission { step, fence, question, gate } => {
+                self.ask_permission(*step, *fence, question, gate)
+            }
+            ProtocolCommand::DropQuestions { step, fence } => {
+                let attempt = self.attempt_under(*step, *fence)?.id;
+                self.drop_questions(&attempt);
                 Ok(())
             }
             ProtocolCommand::BeginPlan { .. }

@@ -91,6 +91,7 @@ impl Deciding {
             owner,
             step: Some(step.id.0),
             asks,
+            question: None,
             digest,
             policy,
             requested_by: self.state.created_by.clone(),
@@ -108,7 +109,7 @@ impl Deciding {
         self.expire_at(id, deadline);
     }
 
-    fn expire_at(&mut self, gate: &GateId, deadline: Timestamp) {
+    pub(super) fn expire_at(&mut self, gate: &GateId, deadline: Timestamp) {
         let effect = Effect::new(TaskKind::ExpireGate, self.state.subject());
         let mut effect = effect.with(serde_json::json!({ "gate": gate })).due(deadline);
         effect.project = Some(self.state.project.0);
@@ -132,7 +133,9 @@ impl Deciding {
             Answered::Approved(changes) => {
                 self.change_gate(&gate, changes);
                 self.close_gate();
-                self.let_go(&gate, next);
+                if gate.asks.kind != GateKind::Permission {
+                    self.let_go(&gate, next);
+                }
             }
             Answered::Denied(changes) => {
                 let why = match changes.first() {
@@ -144,7 +147,9 @@ impl Deciding {
                 };
                 self.change_gate(&gate, changes);
                 self.close_gate();
-                self.refuse(&gate, why);
+                if gate.asks.kind != GateKind::Permission {
+                    self.refuse(&gate, why);
+                }
             }
             Answered::Expired(changes) => self.expired(&gate, changes),
         }
@@ -167,17 +172,20 @@ impl Deciding {
     fn expired(&mut self, gate: &Gate, changes: Vec<GateEvent>) {
         self.change_gate(gate, changes);
         self.close_gate();
-        self.refuse(gate, "nobody answered in time".to_owned());
+        // An engine that asked is told no and goes on; nothing else waits for it.
+        if gate.asks.kind != GateKind::Permission {
+            self.refuse(gate, "nobody answered in time".to_owned());
+        }
     }
 
-    fn change_gate(&mut self, gate: &Gate, changes: Vec<GateEvent>) {
+    pub(super) fn change_gate(&mut self, gate: &Gate, changes: Vec<GateEvent>) {
         for change in changes {
             self.emit(ProtocolEvent::GateChanged { step: gate.step.map(StepId), change });
         }
     }
 
     /// A protocol has one open gate at most, so that its timers may all go.
-    fn close_gate(&mut self) {
+    pub(super) fn close_gate(&mut self) {
         self.withdraw(&[TaskKind::ExpireGate]);
     }
 

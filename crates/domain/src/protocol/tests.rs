@@ -2,6 +2,7 @@
 
 mod interrupted;
 mod laws;
+mod questions;
 mod running;
 mod stopping;
 
@@ -244,7 +245,8 @@ fn check_written(told: &Told) {
 fn check_withdrawn(before: &Protocol, after: &Protocol, decision: &Decision<ProtocolEvent>) {
     let open: Vec<&Attempt> =
         before.planning().into_iter().chain(before.steps.iter().filter_map(Step::running)).collect();
-    for withdraw in &decision.withdraw {
+    // Timers of gates carry no attempt.
+    for withdraw in decision.withdraw.iter().filter(|withdraw| withdraw.kinds != [TaskKind::ExpireGate]) {
         assert!(open.iter().all(|attempt| withdraw.begun.contains(&attempt.task)), "{withdraw:?} misses {open:?}");
     }
     let ended = |attempt: &&Attempt| {
@@ -291,6 +293,10 @@ fn check_invariants(told: &Told) {
         assert_eq!(protocol.counts.active, 1, "a running protocol that advances by itself is never idle");
     }
     assert!(protocol.gates.iter().filter(|gate| gate.is_open()).count() <= 1);
+    for question in protocol.gates.iter().filter(|gate| gate.is_open()).filter_map(|gate| gate.question.as_ref()) {
+        let mut running = protocol.planning().into_iter().chain(protocol.steps.iter().filter_map(Step::running));
+        assert!(running.any(|attempt| attempt.id == question.attempt), "nobody waits for {question:?}");
+    }
     if protocol.state.is_finished() {
         assert!(protocol.open_gate().is_none());
         assert_eq!(protocol.counts.active, 0);

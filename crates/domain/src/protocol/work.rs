@@ -27,6 +27,7 @@ impl Deciding {
             }
             ProtocolCommand::AdoptPlan { old, fence, worker, session } => {
                 self.check_plan_fence(*old)?;
+                self.drop_questions_of_a_session(None, *old, session.as_ref())?;
                 let (worker, session) = (worker.clone(), session.clone());
                 self.emit(ProtocolEvent::AttemptAdopted { step: None, fence: *fence, worker, session });
                 Ok(())
@@ -63,6 +64,7 @@ impl Deciding {
                 if !executes(&found, *old) && !checks(&found, *old) {
                     return Err(self.fenced());
                 }
+                self.drop_questions_of_a_session(Some(*step), *old, session.as_ref())?;
                 let (step, fence, worker, session) = (Some(*step), *fence, worker.clone(), session.clone());
                 self.emit(ProtocolEvent::AttemptAdopted { step, fence, worker, session });
                 Ok(())
@@ -92,11 +94,11 @@ impl Deciding {
         }
     }
 
-    fn fenced(&self) -> ProtocolError {
+    pub(super) fn fenced(&self) -> ProtocolError {
         ProtocolError::Fenced { protocol: self.state.id }
     }
 
-    fn check_plan_fence(&self, fence: Fence) -> Decided {
+    pub(super) fn check_plan_fence(&self, fence: Fence) -> Decided {
         let held = self.state.plan == PlanState::Working
             && self.state.planning().is_some_and(|attempt| attempt.fence == fence);
         if held { Ok(()) } else { Err(self.fenced()) }

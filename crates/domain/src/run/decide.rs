@@ -399,6 +399,7 @@ impl Run {
             owner: self.subject(),
             step: None,
             asks: Asks { kind, title: job.title.clone(), argv: job.argv.clone(), lines: Vec::new() },
+            question: None,
             digest: job.digest().to_string(),
             policy,
             requested_by: Some(self.requested_by.clone()),

@@ -1,25 +1,21 @@
 //! The conversation with an agent, as a machine: a line goes in, messages to send and events to tell come out.
 //!
-//! `initialize`, a session (new, or gone on with), its mode and model where they are wanted, one prompt. What the agent
-//! asks in between is answered at once: permissions by policy, anything else with "not offered here".
+//! `initialize`, a session (new, or gone on with), its mode and model where they are wanted, one prompt. Permissions that
+//! the agent asks for in between are answered by policy or by people, anything else with "not offered here".
 
-use super::policy;
 use super::script::Script;
 use super::updates::Updates;
-use crate::engine::{Asked, EngineEvent, ErrorClass, Fields, Finished, Permission, Usage, answer_in, text_of};
+use crate::engine::{Asked, EngineEvent, ErrorClass, Fields, Finished, Permission, Usage, Wanted, answer_in, text_of};
 use crate::sandbox::Profile;
+use crate::talk::answers::Answer;
+use crate::talk::permissions::Needs;
+use crate::talk::{Conversation, Out, Questions, wanted};
 use serde_json::{Value, json};
 
-/// What is to be done after a line.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) enum Out {
-    Send(Value),
-    Tell(EngineEvent),
-    /// Nothing more will be said.
-    Done {
-        ok: bool,
-    },
-}
+const NEEDS: Needs = Needs {
+    reading: &["read", "search", "think"],
+    working: &["read", "search", "think", "edit", "delete", "move", "execute"],
+};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
@@ -41,15 +37,29 @@ pub(super) struct Client {
     /// What is still to be set before the prompt.
     wishes: Vec<(&'static str, Value)>,
     updates: Updates,
+    questions: Questions<Waiting>,
+}
+
+/// What the answer to a question of the agent needs.
+#[derive(Debug)]
+struct Waiting {
+    /// The number of the agent's request.
+    id: Value,
+    options: Vec<Value>,
+    call: Asked,
 }
 
 impl Client {
     pub(super) fn new(script: Script) -> Self {
         let updates = Updates::new(script.spent_micro_usd);
-        Self { script, stage: Stage::Initializing, waiting: 0, session: String::new(), wishes: Vec::new(), updates }
+        let questions = Questions::default();
+        let (stage, session) = (Stage::Initializing, String::new());
+        Self { script, stage, waiting: 0, session, wishes: Vec::new(), updates, questions }
     }
+}
 
-    pub(super) fn start(&mut self) -> Vec<Out> {
+impl Conversation for Client {
+    fn start(&mut self) -> Vec<Out> {
         let nothing = json!({"fs": {"readTextFile": false, "writeTextFile": false}, "terminal": false});
         let params = json!({
             "protocolVersion": 1,
@@ -59,8 +69,7 @@ impl Client {
         vec![self.ask("initialize", &params)]
     }
 
-    /// Takes one line of the agent's.
-    pub(super) fn receive(&mut self, line: &str) -> Vec<Out> {
+    fn receive(&mut self, line: &str) -> Vec<Out> {
         if self.stage == Stage::Done || line.trim().is_empty() {
             return Vec::new();
         }
@@ -71,30 +80,42 @@ impl Client {
             (Some(method), Some(id)) => self.asked(method, id, message.get("params").unwrap_or(&Value::Null)),
             (Some("session/update"), None) => self.update(message.get("params").unwrap_or(&Value::Null)),
             (Some(_), None) => Vec::new(),
-            (None, Some(id)) if id.as_u64() == Some(self.waiting) => self.answered(&message),
+            (None, Some(id)) if id.as_u64() == Some(self.waiting) => self.response(&message),
             (None, _) => Vec::new(),
         }
     }
 
-    /// Nothing came for a moment: what is held back to be told in one piece is told.
-    pub(super) fn pause(&mut self) -> Vec<Out> {
+    fn pause(&mut self) -> Vec<Out> {
         self.updates.flush().into_iter().map(Out::Tell).collect()
     }
 
-    /// Asks the agent to stop what it does.
-    pub(super) fn cancel(&self) -> Option<Value> {
+    fn cancel(&mut self) -> Option<Value> {
         let cancel = json!({"jsonrpc": "2.0", "method": "session/cancel", "params": {"sessionId": self.session}});
         (self.stage == Stage::Prompting).then_some(cancel)
     }
 
-    /// The agent is gone before its answer came.
-    pub(super) fn lost(&mut self, how: &str) -> Vec<Out> {
+    fn lost(&mut self, how: &str) -> Vec<Out> {
         if self.stage == Stage::Done {
             return Vec::new();
         }
         self.finish(Finished::of_class(ErrorClass::ProtocolError, format!("the agent {how} before it had answered")))
     }
 
+    fn question(&self) -> Option<&Wanted> {
+        self.questions.first()
+    }
+
+    fn answered(&mut self, answer: &Answer) -> Vec<Out> {
+        let Some((wanted, waiting)) = self.questions.settle() else { return Vec::new() };
+        let permission = if answer.allowed { Permission::Allowed } else { Permission::Denied };
+        let by = Some((wanted.question, answer.by.clone()));
+        let mut out = self.reply(permission, &waiting, by);
+        out.extend(self.questions.first().map(|next| Out::Tell(EngineEvent::PermissionWanted(next.clone()))));
+        out
+    }
+}
+
+impl Client {
     fn ask(&mut self, method: &str, params: &Value) -> Out {
         self.waiting += 1;
         Out::Send(json!({"jsonrpc": "2.0", "id": self.waiting, "method": method, "params": params}))
@@ -126,22 +147,58 @@ impl Client {
         let call = params.get("toolCall").cloned().unwrap_or_default();
         let ours =
             self.stage == Stage::Prompting && params.text("sessionId").is_none_or(|session| session == self.session);
-        let wanted = if ours { policy::decide(&self.script, &call) } else { Permission::Denied };
-        let (answer, result) = policy::answer(wanted, params.items("options"));
         let input = call.get("rawInput").map(text_of).filter(|input| !input.is_empty() && input != "{}");
-        let asked = Asked {
-            id: call.text("toolCallId").unwrap_or_default().to_owned(),
-            tool: call.text("name").or_else(|| call.text("kind")).unwrap_or("other").to_owned(),
-            input: input.or_else(|| call.text("title").map(str::to_owned)).unwrap_or_default(),
-            answer,
+        let kind = call.text("kind").unwrap_or("other");
+        let name = call.text("name").unwrap_or_default();
+        let input = input.or_else(|| call.text("title").map(str::to_owned)).unwrap_or_default();
+        let tool = call.text("name").unwrap_or(kind);
+        let id_of_call = call.text("toolCallId").unwrap_or_default();
+        let waiting = Waiting {
+            id: id.clone(),
+            options: params.items("options").to_vec(),
+            call: Asked::by_policy(id_of_call, tool, input, Permission::Denied),
         };
+        let decided = if ours { self.script.policy.decide(&[kind, name], NEEDS) } else { Some(Permission::Denied) };
+        match decided {
+            Some(permission) => self.reply(permission, &waiting, None),
+            None => self.put_to_people(params, &call, waiting),
+        }
+    }
+
+    fn put_to_people(&mut self, params: &Value, call: &Value, waiting: Waiting) -> Vec<Out> {
+        let paths = call.items("locations").iter().filter_map(|place| place.text("path").map(str::to_owned)).collect();
+        // Of what it calls the call and what it would run, both are shown: the one is its word, the other the thing.
+        let title = call.text("title").unwrap_or_default();
+        let input = match title {
+            "" => waiting.call.input.clone(),
+            title if waiting.call.input == title => title.to_owned(),
+            title => format!("{}\n({title})", waiting.call.input),
+        };
+        let question = wanted(&waiting.call.id, &waiting.call.tool, input, paths, params);
+        match self.questions.ask(question, waiting) {
+            Ok(Some(first)) => {
+                let told = Out::Tell(EngineEvent::PermissionWanted(first.clone()));
+                let mut out = self.pause();
+                out.push(told);
+                out
+            }
+            Ok(None) => Vec::new(),
+            Err(waiting) => self.reply(Permission::Denied, &waiting, None),
+        }
+    }
+
+    /// Answers a question on the wire and tells what it came to.
+    fn reply(&mut self, wanted: Permission, waiting: &Waiting, by: Option<(String, String)>) -> Vec<Out> {
+        let (answer, result) = chosen(wanted, &waiting.options);
+        let (question, by) = by.unzip();
+        let asked = Asked { answer, question, by, ..waiting.call.clone() };
         let mut out = self.pause();
         out.push(Out::Tell(EngineEvent::PermissionAsked(asked)));
-        out.push(Out::Send(json!({"jsonrpc": "2.0", "id": id, "result": result})));
+        out.push(Out::Send(json!({"jsonrpc": "2.0", "id": waiting.id, "result": result})));
         out
     }
 
-    fn answered(&mut self, message: &Value) -> Vec<Out> {
+    fn response(&mut self, message: &Value) -> Vec<Out> {
         if let Some(error) = message.get("error") {
             return self.finish(refused(self.stage, error));
         }
@@ -206,7 +263,7 @@ impl Client {
         let session = &self.session;
         let modes = opened.get("modes").cloned().unwrap_or_default();
         let offered = |mode: &str| modes.items("availableModes").iter().any(|offer| offer.text("id") == Some(mode));
-        let wanted: &[&str] = match self.script.access {
+        let wanted: &[&str] = match self.script.policy.access {
             Profile::ReadOnly => &["read-only", "plan"],
             // Whoever has a mode that asks is asked to ask; the others keep to what they begin with.
             Profile::Workspace | Profile::Full => &["workspace-write", "default"],
@@ -265,6 +322,20 @@ impl Client {
         };
         out.extend(self.finish(finished));
         out
+    }
+}
+
+/// The answer on the wire, with what it came to: an option that the agent did not offer cannot be chosen. Never for more
+/// than this once, so that the next call is asked about again.
+fn chosen(wanted: Permission, options: &[Value]) -> (Permission, Value) {
+    let option = |kind: &str| options.iter().find(|option| option.text("kind") == Some(kind));
+    let chosen = match wanted {
+        Permission::Allowed => option("allow_once"),
+        Permission::Denied => option("reject_once").or_else(|| option("reject_always")),
+    };
+    match chosen.and_then(|option| option.text("optionId")) {
+        Some(id) => (wanted, json!({"outcome": {"outcome": "selected", "optionId": id}})),
+        None => (Permission::Denied, json!({"outcome": {"outcome": "cancelled"}})),
     }
 }
 

@@ -1,9 +1,10 @@
 //! A conversation for tests that say anything: what was sent, what was told, how often it ended.
 
-use super::client::{Client, Out};
+use super::client::Client;
 use super::script::Script;
-use crate::engine::EngineEvent;
+use crate::engine::{EngineEvent, Permissions};
 use crate::sandbox::Profile;
+use crate::talk::{Conversation, Out, Policy};
 use serde_json::Value;
 
 #[derive(Debug, Default)]
@@ -21,15 +22,14 @@ pub(crate) struct Talk {
 
 impl Talk {
     pub(crate) fn begin(resumes: bool, reads_only: bool) -> Self {
+        let access = if reads_only { Profile::ReadOnly } else { Profile::Workspace };
         let script = Script {
-            agent: vec!["agent".into()],
             cwd: "/work".into(),
             prompt: "write file a.txt".into(),
             resume: resumes.then(|| "s-1".into()),
             model: None,
             wants_answer: true,
-            access: if reads_only { Profile::ReadOnly } else { Profile::Workspace },
-            allowed_tools: Vec::new(),
+            policy: Policy { access, allowed_tools: Vec::new(), otherwise: Permissions::Deny },
             mcp_servers: Vec::new(),
             spent_micro_usd: 0,
         };
@@ -62,6 +62,7 @@ impl Talk {
                 Out::Send(message) => self.held.sent.push(message),
                 Out::Tell(event) => self.held.told.push(event.cleaned()),
                 Out::Done { .. } => self.held.n_done += 1,
+                Out::Pass(_) | Out::Close => panic!("no agent of this protocol is passed on: {step:?}"),
             }
         }
     }

@@ -1,23 +1,19 @@
-//! What the driver is told: a private file that it reads at its start.
+//! What the driver of an ACP agent is told about its conversation.
 
 use crate::engine::{EngineError, EngineRequest, McpServer, Session, Transport, asked_to_answer, utf8};
-use crate::sandbox::Profile;
+use crate::talk::Policy;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Script {
-    /// The agent and its arguments.
-    pub(super) agent: Vec<String>,
     pub(super) cwd: String,
     pub(super) prompt: String,
     pub(super) resume: Option<String>,
     pub(super) model: Option<String>,
     pub(super) wants_answer: bool,
-    pub(super) access: Profile,
-    /// Kinds and names of tools that it may use unasked; empty: what `access` means.
-    pub(super) allowed_tools: Vec<String>,
+    pub(super) policy: Policy,
     /// As the wire wants them.
     pub(super) mcp_servers: Vec<Value>,
     /// What the session had cost before, in micro-USD.
@@ -26,8 +22,6 @@ pub(super) struct Script {
 
 impl Script {
     pub(super) fn of(request: &EngineRequest) -> Result<Self, EngineError> {
-        let mut agent = request.settings.command.clone();
-        agent.extend(request.settings.extra_args.iter().cloned());
         let prompt = match &request.output_schema {
             Some(schema) => asked_to_answer(&request.prompt, schema),
             None => request.prompt.clone(),
@@ -37,14 +31,12 @@ impl Script {
             Session::New | Session::Preset(_) => None,
         };
         Ok(Self {
-            agent,
             cwd: utf8(&request.worktree)?,
             prompt,
             resume,
             model: request.model.clone(),
             wants_answer: request.output_schema.is_some(),
-            access: request.access,
-            allowed_tools: request.settings.allowed_tools.clone(),
+            policy: Policy::of(request),
             mcp_servers: request.mcp_servers.iter().map(mcp_server).collect(),
             spent_micro_usd: request.spent.cost_micro_usd.unwrap_or(0),
         })

@@ -1,25 +1,29 @@
 //! The conversation, replayed from recorded ones and with agents that misbehave.
 
-use super::client::{Client, Out};
+use super::client::Client;
 use super::script::Script;
-use crate::engine::{Asked, EngineEvent, ErrorClass, Finished, Permission, Usage};
+use crate::engine::{Asked, EngineEvent, ErrorClass, Finished, Permission, Permissions, Usage, Wanted};
 use crate::sandbox::Profile;
+use crate::talk::answers::Answer;
+use crate::talk::{Conversation, Out, Policy};
 use serde_json::{Value, json};
 use std::path::Path;
 
 fn script() -> Script {
     Script {
-        agent: vec!["agent".into()],
         cwd: "/srv/demo/wt".into(),
         prompt: "write file a.txt".into(),
         resume: None,
         model: None,
         wants_answer: false,
-        access: Profile::Workspace,
-        allowed_tools: Vec::new(),
+        policy: policy(Profile::Workspace),
         mcp_servers: Vec::new(),
         spent_micro_usd: 0,
     }
+}
+
+fn policy(access: Profile) -> Policy {
+    Policy { access, allowed_tools: Vec::new(), otherwise: Permissions::Deny }
 }
 
 /// What the agent said in a recorded conversation.
@@ -44,6 +48,7 @@ impl Held {
                 Out::Send(message) => self.sent.push(message),
                 Out::Tell(event) => self.told.push(event.cleaned()),
                 Out::Done { ok } => self.done = Some(ok),
+                other @ (Out::Pass(_) | Out::Close) => panic!("{other:?}"),
             }
         }
     }
@@ -78,6 +83,67 @@ impl Held {
             })
             .collect()
     }
+}
+
+fn asking() -> Script {
+    Script { policy: Policy { otherwise: Permissions::Ask, ..policy(Profile::Workspace) }, ..script() }
+}
+
+/// The agent asks whether it may run a command.
+fn question(id: &str, command: &str) -> String {
+    let call = json!({"toolCallId": id, "kind": "execute", "title": "build", "rawInput": {"command": command},
+        "locations": [{"path": "/srv/demo/wt/build"}]});
+    let options = json!([{"optionId": "o", "kind": "allow_once"}, {"optionId": "n", "kind": "reject_once"}]);
+    let params = json!({"sessionId": "s1", "toolCall": call, "options": options});
+    json!({"id": id, "method": "session/request_permission", "params": params}).to_string()
+}
+
+fn answer(wanted: &Wanted, allowed: bool) -> Answer {
+    Answer { question: wanted.question.clone(), asked: wanted.asked.clone(), allowed, by: "alice".into() }
+}
+
+#[test]
+fn a_question_waits_for_people_and_gets_their_answer() {
+    for (allowed, option) in [(true, "o"), (false, "n")] {
+        let (mut client, mut held) = (Client::new(asking()), Held::default());
+        held.take(client.start());
+        for line in with([]).into_iter().chain([question("t1", "make")]) {
+            held.take(client.receive(&line));
+        }
+        let n_sent = held.sent.len();
+        let wanted = client.question().unwrap().clone();
+        assert_eq!((wanted.tool.as_str(), wanted.id.as_str()), ("execute", "t1"));
+        assert!(wanted.input.contains("make") && wanted.input.contains("build"), "{wanted:?}");
+        assert_eq!(wanted.paths, ["/srv/demo/wt/build"]);
+        held.take(client.pause());
+        assert_eq!((held.sent.len(), held.asked().len()), (n_sent, 0), "nothing is answered before people have");
+
+        held.take(client.answered(&answer(&wanted, allowed)));
+
+        assert_eq!(held.sent.last().unwrap()["result"]["outcome"]["optionId"], option);
+        let asked = held.asked()[0];
+        assert_eq!((asked.answer == Permission::Allowed, asked.by.as_deref()), (allowed, Some("alice")));
+        assert_eq!(asked.question.as_deref(), Some(wanted.question.as_str()));
+        assert_eq!(client.question(), None);
+    }
+}
+
+#[test]
+fn questions_are_put_one_after_another() {
+    let (mut client, mut held) = (Client::new(asking()), Held::default());
+    held.take(client.start());
+    for line in with([]).into_iter().chain([question("t1", "make"), question("t2", "make install")]) {
+        held.take(client.receive(&line));
+    }
+    let told = |held: &Held| held.told.iter().filter(|event| matches!(event, EngineEvent::PermissionWanted(_))).count();
+    let first = client.question().unwrap().clone();
+    assert_eq!(told(&held), 1);
+
+    held.take(client.answered(&answer(&first, true)));
+
+    let second = client.question().unwrap().clone();
+    assert_eq!((told(&held), second.id.as_str()), (2, "t2"));
+    assert_ne!((&first.question, &first.asked), (&second.question, &second.asked));
 }
 
 /// Plays the agent's side of a recorded conversation. What this client sets before its prompt and the recorded one did
@@ -201,7 +267,7 @@ fn permissions_are_answered_by_policy_and_told() {
             chosen(&held)
         );
 
-        let held = replay(Script { access: Profile::ReadOnly, ..script() }, name);
+        let held = replay(Script { policy: policy(Profile::ReadOnly), ..script() }, name);
         assert_eq!(held.asked()[0].answer, Permission::Denied, "{name}");
         assert!(
             matches!(chosen(&held).as_deref(), Some("reject-once" | "reject" | "cancel")),
@@ -226,7 +292,8 @@ fn only_what_is_named_is_allowed_and_only_once() {
     assert_eq!(ask(script(), "fetch", both.clone()), denied);
     assert_eq!(ask(script(), "other", both.clone()), denied);
     assert_eq!(ask(script(), "switch_mode", both.clone()), denied);
-    let named = Script { allowed_tools: vec!["fetch".into()], ..script() };
+    let named = Policy { allowed_tools: vec!["fetch".into()], ..policy(Profile::Workspace) };
+    let named = Script { policy: named, ..script() };
     assert_eq!(ask(named.clone(), "fetch", both.clone()), allowed);
     assert_eq!(ask(named, "edit", both), denied);
     // Forever is never allowed; where nothing can be chosen the question is taken back.
@@ -320,7 +387,7 @@ fn an_agent_of_another_version_and_a_model_that_is_not_there_are_refused() {
 fn an_agent_that_only_reads_is_put_into_its_reading_mode() {
     let modes = json!({"currentModeId": "agent", "availableModes": [{"id": "agent"}, {"id": "read-only"}]});
     let lines = [opened()[0].clone(), json!({"id": 2, "result": {"sessionId": "s1", "modes": modes}}).to_string()];
-    let held = hold(Script { access: Profile::ReadOnly, ..script() }, &lines);
+    let held = hold(Script { policy: policy(Profile::ReadOnly), ..script() }, &lines);
     assert_eq!(held.sent.last().unwrap()["params"]["modeId"], "read-only");
 }
 

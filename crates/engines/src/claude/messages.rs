@@ -41,12 +41,12 @@ pub(super) fn system(state: &mut ParseState, event: &Value) -> Vec<EngineEvent> 
         }
         Some("permission_denied") => {
             state.n_denied = state.n_denied.saturating_add(1);
-            vec![EngineEvent::PermissionAsked(Asked {
-                id: event.text("tool_use_id").unwrap_or_default().to_owned(),
-                tool: event.text("tool_name").unwrap_or_default().to_owned(),
-                input: event.text("message").unwrap_or_default().to_owned(),
-                answer: Permission::Denied,
-            })]
+            vec![EngineEvent::PermissionAsked(Asked::by_policy(
+                event.text("tool_use_id").unwrap_or_default(),
+                event.text("tool_name").unwrap_or_default(),
+                event.text("message").unwrap_or_default().to_owned(),
+                Permission::Denied,
+            ))]
         }
         _ => Vec::new(),
     }

@@ -1,8 +1,12 @@
+use super::talk::{Client, Script};
 use crate::engine::{
     Endpoint, Engine, EngineRequest, Key, McpServer, Phase, Prepared, Session, Subject, Transport, Usage,
 };
+use crate::engine::{EngineEvent, Permission, Permissions, Transcript};
 use crate::sandbox::Profile;
-use serde_json::json;
+use crate::talk::answers::Answer;
+use crate::talk::{Conversation, Out, Policy};
+use serde_json::{Value, json};
 use std::path::Path;
 
 fn request() -> EngineRequest {
@@ -138,4 +142,129 @@ fn what_a_failed_turn_used_is_found_in_its_file() {
     assert_eq!(super::rollout::total(home.path(), "01a1fc9c"), Some(expected));
     assert_eq!(super::rollout::total(home.path(), "missing"), None);
     assert_eq!(super::rollout::total(Path::new("/nowhere"), "01a1fc9c"), None);
+}
+
+fn script() -> Script {
+    let policy = Policy { access: Profile::Workspace, allowed_tools: Vec::new(), otherwise: Permissions::Ask };
+    Script {
+        prompt: "commit it".into(),
+        cwd: "/srv/demo/wt".into(),
+        resume: None,
+        model: None,
+        effort: None,
+        sandbox: "workspace-write".into(),
+        approvals: "untrusted".into(),
+        output_schema: None,
+        policy,
+    }
+}
+
+/// What was sent, and what the driver printed.
+#[derive(Default)]
+struct Held {
+    sent: Vec<Value>,
+    printed: String,
+    done: Option<bool>,
+}
+
+impl Held {
+    fn take(&mut self, out: Vec<Out>) {
+        for step in out {
+            match step {
+                Out::Send(message) => self.sent.push(message),
+                Out::Tell(event) => self.printed += &format!("{}\n", serde_json::to_string(&event).unwrap()),
+                Out::Pass(line) => self.printed += &format!("{line}\n"),
+                Out::Done { ok } => self.done = Some(ok),
+                Out::Close => panic!("its input stays open"),
+            }
+        }
+    }
+
+    fn events(&self) -> Vec<EngineEvent> {
+        Transcript::new(Engine::Codex).feed(self.printed.as_bytes())
+    }
+}
+
+/// The server's side of a recorded conversation, up to the end of its first turn; people answer as they are told to.
+fn replay(allowed: bool) -> Held {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/transcripts/codex-app-server.jsonl");
+    let text = std::fs::read_to_string(path).unwrap();
+    let (mut client, mut held) = (Client::new(script()), Held::default());
+    held.take(client.start());
+    for line in text.lines().filter_map(|line| line.strip_prefix("< ")) {
+        held.take(client.receive(line));
+        if let Some(wanted) = client.question().cloned() {
+            let (question, asked) = (wanted.question, wanted.asked);
+            held.take(client.answered(&Answer { question, asked, allowed, by: "alice".into() }));
+        }
+        if held.done.is_some() {
+            break;
+        }
+    }
+    held
+}
+
+#[test]
+fn a_recorded_conversation_is_held_and_read_like_any_other_run() {
+    let held = replay(true);
+
+    assert_eq!(held.done, Some(true));
+    let methods: Vec<&str> = held.sent.iter().filter_map(|sent| sent["method"].as_str()).collect();
+    assert_eq!(methods, ["initialize", "initialized", "thread/start", "turn/start"]);
+    assert_eq!(held.sent.last().unwrap()["result"]["decision"], "accept");
+    let events = held.events();
+    let count = |wanted: fn(&EngineEvent) -> bool| events.iter().filter(|event| wanted(event)).count();
+    assert_eq!(count(|event| matches!(event, EngineEvent::Session { .. })), 1);
+    assert_eq!(count(|event| matches!(event, EngineEvent::ToolStarted { .. })), 1);
+    assert_eq!(count(|event| matches!(event, EngineEvent::PermissionWanted(_))), 1);
+    let text = events.iter().rev().find_map(|event| match event {
+        EngineEvent::Text { text } => Some(text.as_str()),
+        _ => None,
+    });
+    assert_eq!(text, Some("commit attempted"));
+    let mut transcript = Transcript::new(Engine::Codex);
+    transcript.feed(held.printed.as_bytes());
+    // Two calls to the model, told one after the other as the sum of the thread.
+    let usage = transcript.usage().unwrap();
+    assert_eq!((usage.input_tokens, usage.output_tokens), (Some(2400), Some(68)));
+}
+
+#[test]
+fn what_people_deny_is_declined() {
+    let held = replay(false);
+
+    let answers: Vec<&Value> = held.sent.iter().filter(|sent| sent.get("result").is_some()).collect();
+    assert_eq!(answers[0]["result"]["decision"], "decline");
+    let denied = |event: &EngineEvent| matches!(event, EngineEvent::PermissionAsked(asked) if asked.answer == Permission::Denied);
+    assert!(held.events().iter().any(denied));
+}
+
+#[test]
+fn the_server_is_used_where_somebody_may_be_asked() {
+    let mut request = request();
+    assert!(argv(&request).contains(" exec --json "));
+    request.settings.exe = "/bin/pilothouse".into();
+    for permissions in [Permissions::Ask, Permissions::Allow] {
+        request.settings.permissions = permissions;
+        assert_eq!(prepared(&request).argv, ["/bin/pilothouse", "engine-codex", "--script=/attempt/home/driver.json"]);
+    }
+    request.settings.permissions = Permissions::Deny;
+    request.settings.app_server = true;
+    assert_eq!(prepared(&request).argv[1], "engine-codex");
+}
+
+#[test]
+fn what_it_asks_for_beyond_its_sandbox_is_given_to_nobody() {
+    let (mut client, mut held) = (Client::new(script()), Held::default());
+    held.take(client.start());
+    for (id, method) in
+        [(1, "item/permissions/requestApproval"), (2, "mcpServer/elicitation/request"), (3, "item/tool/call")]
+    {
+        held.take(client.receive(&json!({"id": id, "method": method, "params": {"threadId": "t"}}).to_string()));
+    }
+    let last: Vec<&Value> = held.sent.iter().skip(1).collect();
+    assert_eq!(last[0]["result"], json!({"permissions": {}}));
+    assert_eq!(last[1]["result"], json!({"action": "decline"}));
+    assert_eq!(last[2]["error"]["code"], -32601);
+    assert_eq!(client.question(), None);
 }

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 const MAX_TOOL_TEXT: usize = 32 * 1024;
 const MAX_NAME: usize = 200;
 const MAX_ID: usize = 200;
+const MAX_PATHS: usize = 100;
 
 /// Something that happened in an engine.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -39,6 +40,8 @@ pub enum EngineEvent {
         path: String,
         change: FileChange,
     },
+    /// It asks whether it may, and waits for people.
+    PermissionWanted(Wanted),
     /// It asked whether it may, and was answered.
     PermissionAsked(Asked),
     /// The model's host holds it back, or says how near it is to that.
@@ -70,6 +73,38 @@ pub struct Asked {
     pub tool: String,
     pub input: String,
     pub answer: Permission,
+    /// The number of the question, where people were asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub question: Option<String>,
+    /// Who of them answered, or why nobody did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+}
+
+/// A question that waits for people.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wanted {
+    /// Its number, drawn at random.
+    pub question: String,
+    /// The tool call that it is about.
+    pub id: String,
+    pub tool: String,
+    pub input: String,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub paths: Vec<String>,
+    /// SHA-256 over all that was asked, hex.
+    pub asked: String,
+}
+
+/// What becomes of a use of a tool that neither the configuration names nor the work needs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Permissions {
+    #[default]
+    Deny,
+    /// People are asked, and the engine waits.
+    Ask,
+    Allow,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -129,6 +164,27 @@ pub struct Finished {
 pub enum EngineOutcome {
     Completed,
     Failed,
+}
+
+impl Asked {
+    /// Of a use of a tool that was answered without anybody being asked.
+    pub(crate) fn by_policy(id: &str, tool: &str, input: String, answer: Permission) -> Self {
+        Self { id: id.to_owned(), tool: tool.to_owned(), input, answer, question: None, by: None }
+    }
+}
+
+impl Permissions {
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Deny, Self::Ask, Self::Allow].into_iter().find(|permissions| permissions.as_str() == text)
+    }
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Deny => "deny",
+            Self::Ask => "ask",
+            Self::Allow => "allow",
+        }
+    }
 }
 
 impl Finished {
@@ -199,9 +255,22 @@ impl EngineEvent {
             }
             Self::ToolFinished { id, ok, output } => Self::ToolFinished { id: id_of(id), ok, output: short(output) },
             Self::FileChanged { path, change } => Self::FileChanged { path: host::text::one_line(path, 4096), change },
-            Self::PermissionAsked(Asked { id, tool, input, answer }) => {
-                Self::PermissionAsked(Asked { id: id_of(id), tool: name(tool), input: short(input), answer })
-            }
+            Self::PermissionWanted(wanted) => Self::PermissionWanted(Wanted {
+                question: id_of(wanted.question),
+                id: id_of(wanted.id),
+                tool: name(wanted.tool),
+                input: short(wanted.input),
+                paths: wanted.paths.into_iter().take(MAX_PATHS).map(|path| host::text::one_line(path, 4096)).collect(),
+                asked: id_of(wanted.asked),
+            }),
+            Self::PermissionAsked(asked) => Self::PermissionAsked(Asked {
+                id: id_of(asked.id),
+                tool: name(asked.tool),
+                input: short(asked.input),
+                answer: asked.answer,
+                question: asked.question.map(id_of),
+                by: asked.by.map(name),
+            }),
             Self::RateLimit(limit) => {
                 Self::RateLimit(RateLimit { text: host::text::one_line(limit.text, 500), ..limit })
             }

@@ -1,6 +1,6 @@
 //! The adapters that there are, and what each of them can do.
 
-use super::{EngineError, EngineEvent, EngineRequest, ParseState, Prepared, Usage};
+use super::{EngineError, EngineEvent, EngineRequest, ParseState, Permissions, Prepared, Usage};
 use crate::spec::Stream;
 use crate::{Launch, acp, claude, codemachine, codex, gemini, opencode, scripted, shell};
 use std::fmt;
@@ -37,6 +37,8 @@ pub struct Capabilities {
     pub usage: bool,
     /// It says when it is refused a tool, or asks for it.
     pub permissions: bool,
+    /// It can wait for people to say whether it may use a tool.
+    pub asks: bool,
     /// It takes servers of tools.
     pub mcp: bool,
     /// It keeps its tools from writing where they may not.
@@ -50,6 +52,7 @@ const NOTHING: Capabilities = Capabilities {
     cost: false,
     usage: false,
     permissions: false,
+    asks: false,
     mcp: false,
     own_sandbox: false,
 };
@@ -110,17 +113,29 @@ impl Engine {
         match self {
             Self::Shell | Self::CodeMachine => NOTHING,
             Self::Scripted => Capabilities { cost: true, usage: true, ..NOTHING },
-            Self::Codex => {
-                Capabilities { schema: true, resume: true, usage: true, mcp: true, own_sandbox: true, ..NOTHING }
-            }
+            Self::Codex => Capabilities {
+                schema: true,
+                resume: true,
+                usage: true,
+                asks: true,
+                mcp: true,
+                own_sandbox: true,
+                ..NOTHING
+            },
             Self::Claude => Capabilities { own_sandbox: false, ..ALL },
             Self::Opencode => {
                 Capabilities { resume: true, cost: true, usage: true, permissions: true, mcp: true, ..NOTHING }
             }
             Self::Gemini => Capabilities { resume: true, preset_session: true, usage: true, mcp: true, ..NOTHING },
-            Self::Acp => {
-                Capabilities { resume: true, cost: true, usage: true, permissions: true, mcp: true, ..NOTHING }
-            }
+            Self::Acp => Capabilities {
+                resume: true,
+                cost: true,
+                usage: true,
+                permissions: true,
+                asks: true,
+                mcp: true,
+                ..NOTHING
+            },
         }
     }
 
@@ -135,6 +150,10 @@ impl Engine {
     /// What has to be there and what is to be started for a request. Nothing is touched yet.
     pub fn prepare(self, request: &EngineRequest) -> Result<Prepared, EngineError> {
         request.check()?;
+        // What cannot be honoured is refused: an engine that nobody can ask would do as it likes.
+        if request.settings.permissions != Permissions::Deny && !self.capabilities().asks {
+            return Err(EngineError::Unable { engine: self.id(), wanted: "ask for permissions; it knows only `deny`" });
+        }
         match self {
             Self::Shell => shell::prepare(request),
             Self::Scripted => scripted::prepare(request),
@@ -193,6 +212,7 @@ const ALL: Capabilities = Capabilities {
     cost: true,
     usage: true,
     permissions: true,
+    asks: true,
     mcp: true,
     own_sandbox: true,
 };

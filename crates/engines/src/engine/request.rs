@@ -1,6 +1,7 @@
 //! One piece of work for an engine, with everything that it may and may not use.
 
-use super::event::Usage;
+use super::Asking;
+use super::event::{Permissions, Usage};
 use super::json::is_plain_name;
 use crate::sandbox::Profile;
 use crate::spec::Limits;
@@ -111,6 +112,12 @@ pub struct Settings {
     pub extra_args: Vec<String>,
     /// What an engine that asks may do without anybody being asked, as names of tools.
     pub allowed_tools: Vec<String>,
+    /// What becomes of everything else that it asks for.
+    pub permissions: Permissions,
+    /// Codex is to be run as a server, also when it asks nobody.
+    pub app_server: bool,
+    /// How the answers of people reach it.
+    pub asking: Option<Asking>,
     /// The engine's command line is already inside a sandbox of ours, so that it needs none of its own.
     pub sandboxed: bool,
 }

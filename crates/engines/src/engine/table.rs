@@ -1,10 +1,11 @@
 //! The engines of one machine: the adapters with what the configuration says of them, and the ACP agents that it names.
 
-use super::{Endpoint, Engine, EngineError, Key};
+use super::{Endpoint, Engine, EngineError, Key, Permissions};
 use crate::broker::Address;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// One engine as it is configured here.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +36,28 @@ pub struct Configured {
     pub readable: Vec<PathBuf>,
     /// What it writes besides its home, shared by all of its attempts.
     pub writable: Vec<PathBuf>,
+    /// What becomes of everything else that it asks for.
+    pub permissions: Permissions,
+    pub ask: Ask,
+    /// Codex is run as a server, also when it asks nobody.
+    pub app_server: bool,
+}
+
+/// Who is asked when an engine asks for more than it may.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ask {
+    /// Who may answer; `None`: whoever holds the right to decide gates.
+    pub approvers: Option<Vec<String>>,
+    /// How many of them have to say yes.
+    pub quorum: u32,
+    /// After which the answer is no.
+    pub timeout: Duration,
+}
+
+impl Default for Ask {
+    fn default() -> Self {
+        Self { approvers: None, quorum: 1, timeout: Duration::from_secs(30 * 60) }
+    }
 }
 
 /// All engines of one machine, by id.
@@ -63,6 +86,9 @@ impl Configured {
             open_network: false,
             readable: Vec::new(),
             writable: Vec::new(),
+            permissions: Permissions::default(),
+            ask: Ask::default(),
+            app_server: false,
         }
     }
 

@@ -5,7 +5,7 @@
 //! counters of the session are not counted twice.
 
 use super::json::is_plain_name;
-use super::{Engine, EngineEvent, EngineOutcome, ErrorClass, Finished, Meter, Reset, Usage};
+use super::{Asked, Engine, EngineEvent, EngineOutcome, ErrorClass, Finished, Meter, Permission, Reset, Usage, Wanted};
 use crate::exit::{Exit, Outcome, TimeLimit};
 use std::collections::VecDeque;
 use std::path::Path;
@@ -53,6 +53,8 @@ pub struct ParseState {
     /// The names of tool calls whose end has not come.
     pub(crate) tools: VecDeque<(String, String)>,
     pub(crate) n_denied: u32,
+    /// What it waits for people to answer.
+    pub(crate) wanted: Option<Wanted>,
     /// Whether it said or did anything since it began: an end without that is no success.
     pub(crate) acted: bool,
     n_strange: u32,
@@ -126,6 +128,26 @@ impl ParseState {
         self.meter.add(usage);
         self.told_usage.add(usage);
         usage.is_known().then_some(EngineEvent::Usage(usage))
+    }
+
+    /// A question was put to people. One that is put again while another waits is nobody's.
+    pub(crate) fn asks(&mut self, wanted: &Wanted) -> bool {
+        let free = self.wanted.is_none();
+        // What is put to people is what they see on the transcript.
+        if free && let EngineEvent::PermissionWanted(wanted) = EngineEvent::PermissionWanted(wanted.clone()).cleaned() {
+            self.wanted = Some(wanted);
+        }
+        free
+    }
+
+    /// A question was answered, by whomever.
+    pub(crate) fn was_answered(&mut self, asked: &Asked) {
+        if self.wanted.as_ref().is_some_and(|wanted| Some(&wanted.question) == asked.question.as_ref()) {
+            self.wanted = None;
+        }
+        if asked.answer == Permission::Denied {
+            self.n_denied = self.n_denied.saturating_add(1);
+        }
     }
 
     /// Something that is no event of the engine's; past a bound nothing is said any more.
@@ -216,6 +238,11 @@ impl Transcript {
     /// What held the engine back when it last spoke: it waits rather than works.
     pub fn trouble(&self) -> Option<&str> {
         self.state.trouble.as_ref().map(|(_, text)| text.as_str())
+    }
+
+    /// What it waits for people to answer, if it does.
+    pub fn question(&self) -> Option<&Wanted> {
+        self.state.wanted.as_ref()
     }
 
     /// How much is held of a line whose end has not come.

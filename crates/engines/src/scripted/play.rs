@@ -45,7 +45,7 @@ pub(crate) fn emit(event: &EngineEvent) {
     print_line(&line);
 }
 
-fn print_line(line: &str) {
+pub(crate) fn print_line(line: &str) {
     let mut stdout = std::io::stdout().lock();
     // Nobody reads any more: the supervisor is about to end this process.
     let _ = writeln!(stdout, "{line}").and_then(|()| stdout.flush());

@@ -136,8 +136,12 @@ impl Client {
                 self.welcome = Some(protocol::proof(nonce, Side::Supervisor, challenge));
                 Ok(request)
             }
-            Request::Extend { .. } | Request::Stop { .. } | Request::Status if self.proven => Ok(request),
-            Request::Extend { .. } | Request::Stop { .. } | Request::Status => Err("say hello first".to_owned()),
+            Request::Extend { .. } | Request::Stop { .. } | Request::Status | Request::Hold { .. } if self.proven => {
+                Ok(request)
+            }
+            Request::Extend { .. } | Request::Stop { .. } | Request::Status | Request::Hold { .. } => {
+                Err("say hello first".to_owned())
+            }
         }
     }
 

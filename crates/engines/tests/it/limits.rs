@@ -157,3 +157,20 @@ async fn what_a_tree_prints_is_safe_to_show_before_it_is_kept() {
     assert!(exit.outputs[0].bytes > exit.outputs[0].kept, "what was written is counted as it was written");
     assert!(!exit.outputs[0].truncated);
 }
+
+#[tokio::test]
+async fn time_that_a_tree_waits_for_people_is_not_its_own() {
+    let place = Place::new();
+    let mut launch = place.sh("sleep 1000");
+    launch.limits = launch.limits.idle(Duration::from_secs(2));
+    let supervised = start(launch).await;
+    supervised.hold(true).await.unwrap();
+    // Well past the idle limit it still runs: nothing but the hold keeps it.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert!(!supervised.report().await.unwrap().stopping);
+
+    supervised.hold(false).await.unwrap();
+
+    let exit = supervised.wait().await.unwrap();
+    assert_eq!(exit.outcome, Outcome::TimedOut { limit: TimeLimit::Idle });
+}

@@ -68,6 +68,9 @@ pub(crate) fn line(event: &EngineEvent) -> String {
             format!("tool {} {id} {}", if *ok { "done" } else { "failed" }, one(output))
         }
         EngineEvent::FileChanged { path, change } => format!("file {path} {change:?}"),
+        EngineEvent::PermissionWanted(wanted) => {
+            format!("permission wanted {} {} {}", wanted.id, wanted.tool, one(&wanted.input))
+        }
         EngineEvent::PermissionAsked(asked) => {
             let answer = if asked.answer == Permission::Allowed { "allowed" } else { "denied" };
             format!("permission {answer} {} {} {}", asked.id, asked.tool, one(&asked.input))

@@ -63,6 +63,7 @@ fn describe(engine: &EngineView) -> String {
         ("cost", can.cost),
         ("usage", can.usage),
         ("permissions", can.permissions),
+        ("asks", can.asks),
         ("MCP", can.mcp),
         ("own sandbox", can.own_sandbox),
     ];

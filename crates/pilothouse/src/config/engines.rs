@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use domain::catalog::Principal;
 use engines::{
     broker::Address,
-    engine::{Configured, Engine, EngineTable, find},
+    engine::{Ask, Configured, Engine, EngineTable, Permissions, find},
 };
 
 use super::{Settings, value::Value};
@@ -66,6 +67,27 @@ impl Settings {
                 (Some(_), None) | (None, Some(_)) => {}
             }
         }
+        for configured in self.engines().iter() {
+            let origin = |key: &str| {
+                let full = format!("{TABLE}{}.{key}", configured.id);
+                self.iter().find(|(known, _)| *known == full).map(|(_, setting)| setting.origin.clone())
+            };
+            let id = &configured.id;
+            if configured.permissions != Permissions::Deny && !configured.engine.capabilities().asks {
+                let origin = origin("permissions").unwrap_or_default();
+                problems
+                    .push(format!("{origin}: engines.{id}.permissions: this engine asks nobody; it knows only `deny`"));
+            }
+            if let Some(origin) = origin("mode").filter(|_| configured.engine != Engine::Codex) {
+                problems.push(format!("{origin}: engines.{id}.mode: only codex can be run in more than one way"));
+            }
+            for name in configured.ask.approvers.iter().flatten() {
+                if let Err(error) = name.parse::<Principal>() {
+                    let origin = origin("ask_approvers").unwrap_or_default();
+                    problems.push(format!("{origin}: engines.{id}.ask_approvers: {name:?}: {error}"));
+                }
+            }
+        }
         problems
     }
 
@@ -94,6 +116,18 @@ impl Settings {
             Some(Value::Count(turns)) => Some(u32::try_from(*turns).unwrap_or(u32::MAX)),
             _ => None,
         };
+        let plain = Ask::default();
+        let ask = Ask {
+            approvers: found("ask_approvers").map(|_| list("ask_approvers")),
+            quorum: match found("ask_quorum") {
+                Some(Value::Count(people)) => u32::try_from(*people).unwrap_or(u32::MAX),
+                _ => plain.quorum,
+            },
+            timeout: match found("ask_timeout") {
+                Some(Value::Duration(timeout)) => *timeout,
+                _ => plain.timeout,
+            },
+        };
         Some(Configured {
             command,
             extra_args: list("extra_args"),
@@ -111,6 +145,9 @@ impl Settings {
             open_network: text("network").as_deref() == Some("open"),
             readable: list("readable").into_iter().map(Into::into).collect(),
             writable: list("writable").into_iter().map(Into::into).collect(),
+            permissions: text("permissions").and_then(|word| Permissions::parse(&word)).unwrap_or_default(),
+            ask,
+            app_server: text("mode").as_deref() == Some("app-server"),
             ..Configured::new(name, engine)
         })
     }

@@ -43,6 +43,14 @@ pub(crate) const KEYS: &[Key] = &[
         None,
         "the tools that the engine may use unasked; what its work needs when missing",
     ),
+    key(
+        "engines.*.ask_approvers",
+        Kind::List,
+        None,
+        "who may answer what the engine asks, as `user:NAME` and the like; whoever may decide gates when missing",
+    ),
+    key("engines.*.ask_quorum", ONE_OR_MORE, None, "how many of them have to say yes; 1 when missing"),
+    key("engines.*.ask_timeout", Kind::Duration, None, "after which the answer is no; 30m when missing"),
     key("engines.*.base_url", Kind::Text, None, "where the engine finds its model; its own default when missing"),
     key(
         "engines.*.broker",
@@ -60,6 +68,12 @@ pub(crate) const KEYS: &[Key] = &[
     key("engines.*.extra_args", Kind::List, None, "arguments behind ours"),
     key("engines.*.key_env", Kind::Text, None, "the variable of the worker's environment that holds the model's key"),
     key("engines.*.max_turns", ONE_OR_MORE, None, "after how many turns the engine stops, where it counts them"),
+    key(
+        "engines.*.mode",
+        Kind::Choice(&["exec", "app-server"]),
+        None,
+        "codex only: how it is run; exec when missing, app-server wherever it may ask",
+    ),
     key("engines.*.model", Kind::Text, None, "the model, where neither step nor project names one"),
     key(
         "engines.*.network",
@@ -67,6 +81,12 @@ pub(crate) const KEYS: &[Key] = &[
         None,
         "whom its sandbox reaches: its model alone, where that is on this machine or behind the broker, or whatever \
          sandbox.network allows; model when missing",
+    ),
+    key(
+        "engines.*.permissions",
+        Kind::Choice(&["deny", "ask", "allow"]),
+        None,
+        "what becomes of tools that are not allowed: denied, put to people as a gate, or allowed; deny when missing",
     ),
     key("engines.*.readable", Kind::List, None, "what else of this machine its sandbox shows"),
     key(

@@ -71,6 +71,7 @@ fn view(found: Found) -> EngineView {
             cost: can.cost,
             usage: can.usage,
             permissions: can.permissions,
+            asks: can.asks,
             mcp: can.mcp,
             own_sandbox: can.own_sandbox,
         },

@@ -42,6 +42,20 @@ put! { codex: super::Agent::Codex =>
     broker::the_key_stays_with_the_broker_which_meters_the_wire,
     broker::a_used_up_budget_ends_the_attempt,
     escape::nothing_is_reached,
+    permission::what_people_allow_is_done,
+    permission::what_people_deny_is_not_done,
+    permission::its_question_outlives_the_worker,
+    permission::it_is_cancelled_while_it_waits,
+}
+
+put! { codex_server: super::Agent::CodexServer =>
+    work::it_plans_and_its_answer_is_held_to_the_schema,
+    work::a_wrong_answer_is_given_back_once_for_correction,
+    work::its_tool_writes_a_file_that_pilothouse_commits,
+    trouble::a_busy_model_is_asked_again,
+    trouble::a_used_up_quota_is_a_reason_to_stop,
+    stopping::it_is_cancelled_in_the_middle_of_a_tool,
+    stopping::its_session_goes_on_after_its_supervisor_was_killed,
 }
 
 put! { claude: super::Agent::Claude =>
@@ -59,6 +73,11 @@ put! { claude: super::Agent::Claude =>
     broker::the_key_stays_with_the_broker_which_meters_the_wire,
     broker::a_used_up_budget_ends_the_attempt,
     escape::nothing_is_reached,
+    permission::what_people_allow_is_done,
+    permission::what_people_deny_is_not_done,
+    permission::its_question_outlives_the_worker,
+    permission::its_question_dies_with_it,
+    permission::it_is_cancelled_while_it_waits,
 }
 
 put! { opencode: super::Agent::Opencode =>
@@ -83,11 +102,15 @@ put! { acp_gemini: super::Agent::AcpGemini =>
     work::its_tool_writes_a_file_that_pilothouse_commits,
     stopping::it_is_cancelled_in_the_middle_of_a_tool,
     permission::what_is_not_allowed_is_denied_and_told,
+    permission::what_people_allow_is_done,
 }
 
 put! { acp_claude: super::Agent::AcpClaude =>
     work::its_tool_writes_a_file_that_pilothouse_commits,
     permission::what_is_not_allowed_is_denied_and_told,
+    permission::what_people_allow_is_done,
+    permission::what_people_deny_is_not_done,
+    permission::its_question_outlives_the_worker,
 }
 
 put! { acp_codex: super::Agent::AcpCodex =>
@@ -96,4 +119,5 @@ put! { acp_codex: super::Agent::AcpCodex =>
 
 put! { acp_opencode: super::Agent::AcpOpencode =>
     work::its_tool_writes_a_file_that_pilothouse_commits,
+    permission::what_people_deny_is_not_done,
 }

@@ -25,6 +25,7 @@ macro_rules! on_both {
 }
 
 mod engines;
+mod permission;
 mod protocols;
 mod retention;
 mod stopping;

@@ -169,8 +169,12 @@ impl<'a> Work<'a> {
     }
 
     async fn approve(&self, protocol: &Protocol) {
+        self.answer(protocol, Verdict::Approve { note: None }).await;
+    }
+
+    pub(crate) async fn answer(&self, protocol: &Protocol, verdict: Verdict) {
         let gate = protocol.open_gate().unwrap().id.clone();
-        let answer = Answer { by: owner(), account: "owner".into(), verdict: Verdict::Approve { note: None } };
+        let answer = Answer { by: owner(), account: "owner".into(), verdict };
         self.app.control.answer_gate(&gate, answer, &by_owner(), nothing).await.unwrap();
     }
 }

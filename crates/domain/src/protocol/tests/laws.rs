@@ -90,6 +90,12 @@ fn any_command(told: &mut Told, pick: u8, detail: u8) -> ProtocolCommand {
             ProtocolCommand::StepExecuted { step, fence, result }
         }
         16 => ProtocolCommand::StepInterrupted { step, fence, why, gate },
+        17 if detail.is_multiple_of(3) => {
+            let question = Box::new(questions::question(&format!("q{}", detail / 16)));
+            let step = (!detail.is_multiple_of(2)).then_some(step);
+            ProtocolCommand::AskPermission { step, fence, question, gate }
+        }
+        17 if detail % 3 == 1 => ProtocolCommand::DropQuestions { step: Some(step), fence },
         17 => ProtocolCommand::StepStopped { step, fence, gate },
         18 => ProtocolCommand::RunQa { step },
         19 | 20 => ProtocolCommand::QaStarted { step, begin: told.begin() },

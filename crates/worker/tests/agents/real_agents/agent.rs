@@ -10,6 +10,8 @@ use testkit::agents::Agents;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Agent {
     Codex,
+    /// The same program as a server.
+    CodexServer,
     Claude,
     Opencode,
     Gemini,
@@ -25,7 +27,7 @@ pub(crate) const KEY: &str = "key-of-the-model";
 impl Agent {
     pub(crate) fn id(self) -> &'static str {
         match self {
-            Self::Codex => "codex",
+            Self::Codex | Self::CodexServer => "codex",
             Self::Claude => "claude",
             Self::Opencode => "opencode",
             Self::Gemini => "gemini",
@@ -49,6 +51,7 @@ impl Agent {
         };
         match self {
             Self::Codex => native(Engine::Codex, vec![agents.codex()], format!("{model}/v1"), "gpt-5.5"),
+            Self::CodexServer => Configured { app_server: true, ..Self::Codex.configured(dir, model) },
             Self::Claude => native(Engine::Claude, vec![agents.claude()], model.to_owned(), "claude-opus-5-5"),
             Self::Opencode => native(Engine::Opencode, vec![agents.opencode()], format!("{model}/v1"), "scripted"),
             Self::Gemini => native(Engine::Gemini, agents.gemini(), model.to_owned(), "gemini-2.5-flash"),

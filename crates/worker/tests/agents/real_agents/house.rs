@@ -9,13 +9,15 @@ use control::{Cause, Clock, Control, ledger::Rendered, projects::CreateProject, 
 use domain::{
     actor::Actor,
     commit::{Subject, SubjectKind},
+    gate::{Answer, Gate, Verdict},
     ids::{PersonId, ProjectId, ProtocolId},
+    person::{Person, PersonKind},
     project::{EngineChoice, Engines},
     protocol::{Advance, Protocol, ProtocolState},
     step::{BlockedOn, Failure, StepState},
     task::{Task, TaskKind},
 };
-use engines::engine::Configured;
+use engines::engine::{Configured, Permissions};
 use forge::git::LocalPolicy;
 use host::process::{self, Command};
 use serde_json::{Value, json};
@@ -105,6 +107,40 @@ impl House {
     /// Where everything of Pilothouse's lies.
     pub(crate) fn dir(&self) -> &Path {
         self.dir.path()
+    }
+
+    /// Lets the agent ask people for what it may not do unasked.
+    pub(crate) fn asking(mut self) -> Self {
+        self.configured.permissions = Permissions::Ask;
+        self
+    }
+
+    /// Waits for a question of the agent's.
+    pub(crate) async fn question(&self, id: ProtocolId) -> Gate {
+        self.wait("a question", async || self.get(id).await.open_gate().is_some()).await;
+        self.get(id).await.open_gate().unwrap().clone()
+    }
+
+    pub(crate) async fn answer(&self, gate: &Gate, verdict: Verdict) {
+        let by = Person {
+            id: PersonId::from("p-owner"),
+            name: "owner".into(),
+            kind: PersonKind::Human,
+            active: true,
+            accounts: Vec::new(),
+        };
+        let answer = Answer { by, account: "owner".into(), verdict };
+        self.control.answer_gate(&gate.id, answer, &cause(), nothing).await.unwrap();
+    }
+
+    /// Kills the process that talks with the agent.
+    pub(crate) async fn kill_driver(&self) {
+        let found = self.processes().into_iter().find(|(_, line)| {
+            line.contains("worker_supervise engine-") && !line.contains("worker_supervise supervise ")
+        });
+        let pid = found.unwrap_or_else(|| panic!("no driver among {:#?}", self.processes())).0;
+        let killed = process::run(Command::new("/bin/kill").args(["-9".to_owned(), pid.to_string()])).await.unwrap();
+        assert!(killed.status.success(), "{killed:?}");
     }
 
     pub(crate) async fn worker(&self) -> Handle {
