@@ -242,6 +242,10 @@ impl Worker {
                     }
                 }
                 () = lease.lost.cancelled() => {
+                    // At the end of a drain somebody else has taken over and adopts what runs: ending it is up to them.
+                    if self.draining.is_cancelled() {
+                        return Err(Failure::Left);
+                    }
                     // Nobody may write for this attempt any more, so nothing of it may run.
                     if let Err(error) = supervised.stop(FENCED, Some(Duration::ZERO)).await {
                         tracing::warn!(%error, "A fenced tree could not be stopped");
