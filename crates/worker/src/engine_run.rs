@@ -216,7 +216,7 @@ impl Worker {
         match supervisor::start(&self.config.exe, launch).await {
             Ok(supervised) => {
                 let asker = Asker::new(self, lease, attempt, &task.engine, &supervised);
-                let exit = self.watch_engine(lease, attempt, asker).await?;
+                let exit = Box::pin(self.watch_engine(lease, attempt, asker)).await?;
                 self.tell_metered(lease, attempt, &task.engine).await?;
                 self.read_ending(lease, attempt, &task.engine, &exit)
             }
@@ -308,7 +308,7 @@ impl Worker {
         let exit = match found {
             Adopted::Running(supervised) => {
                 let asker = Asker::new(self, lease, attempt, configured, &supervised).adopting();
-                self.watch_engine(lease, attempt, asker).await?
+                Box::pin(self.watch_engine(lease, attempt, asker)).await?
             }
             Adopted::Finished(exit) => {
                 self.tell_held(lease, attempt, Held::of(&exit)).await;
