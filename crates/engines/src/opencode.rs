@@ -56,14 +56,19 @@ pub(crate) fn prepare(request: &EngineRequest) -> Result<Prepared, EngineError> 
 }
 
 fn configuration(request: &EngineRequest, key: &str) -> Value {
-    let may_write = if request.access == Profile::ReadOnly { "deny" } else { "allow" };
+    // A list of tools names everything that is allowed, by its own names for them.
+    let may = |names: &[&str]| {
+        let listed = &request.settings.allowed_tools;
+        let is_listed = listed.is_empty() || listed.iter().any(|tool| names.contains(&tool.as_str()));
+        if request.access != Profile::ReadOnly && is_listed { "allow" } else { "deny" }
+    };
     let mut config = json!({
         "$schema": "https://opencode.ai/config.json",
         "autoupdate": false,
         "share": "disabled",
         // Questions would never be answered, so that everything is decided here.
         "permission": {
-            "edit": may_write, "bash": may_write, "webfetch": "deny", "external_directory": "deny", "question": "deny",
+            "edit": may(&["edit", "write"]), "bash": may(&["bash"]), "webfetch": "deny", "external_directory": "deny", "question": "deny",
         },
     });
     if let (Some(url), Some(model)) = (&request.endpoint.base_url, &request.model) {

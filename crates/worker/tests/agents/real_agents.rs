@@ -1,10 +1,10 @@
 //! Which agent is put to which test.
 //!
-//! Every agent plans, executes, meets a busy and a dead model and is cancelled in the middle of a tool. opencode costs
-//! five seconds of a core at each start and Gemini two, so what only repeats the supervisor's or the worker's own work is
-//! left to Codex and Claude Code: silence, cut streams, kills and the way back from them. An ACP agent is tested through
-//! our driver with four agents behind it; the faults of their models are those of the agents themselves. Claude Code holds
-//! its model to the schema itself, so a wrong answer never reaches us.
+//! Every agent is put to every test that it can be put to. Claude Code holds its model to the schema itself, so that a
+//! wrong answer never reaches us; Codex and Gemini CLI refuse tools by a mode rather than by a list. Gemini CLI and the
+//! agents behind ACP do not say what kind of failure a cut stream is, so that their step fails instead of going on; an ACP
+//! agent that is killed may leave a child that holds its pipes, and its session may be lost with it. All of it on SQLite;
+//! on PostgreSQL what depends on what the ledger says: planning, executing, being killed and going on.
 
 mod agent;
 mod broker;
@@ -23,6 +23,14 @@ macro_rules! put {
         mod $module {
             $( #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $test() { super::$room::$test($agent).await; } )*
+        }
+    };
+    ($module:ident on $ledger:ident: $agent:expr => $($room:ident::$test:ident),* $(,)?) => {
+        mod $module {
+            $( #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $test() {
+                super::house::LEDGER.scope(super::house::Ledger::$ledger, super::$room::$test($agent)).await;
+            } )*
         }
     };
 }
@@ -86,6 +94,13 @@ put! { opencode: super::Agent::Opencode =>
     trouble::a_used_up_quota_is_a_reason_to_stop,
     stopping::it_is_cancelled_in_the_middle_of_a_tool,
     broker::the_key_stays_with_the_broker_which_meters_the_wire,
+    trouble::a_busy_model_is_asked_again,
+    trouble::a_dead_model_is_tried_again_later_and_nothing_stays_behind,
+    trouble::a_silent_model_is_given_up_after_the_idle_limit,
+    trouble::a_cut_stream_is_taken_up_again,
+    stopping::killed_it_fails_and_its_tool_goes_with_it,
+    stopping::its_session_goes_on_after_its_supervisor_was_killed,
+    permission::what_is_not_allowed_is_denied_and_told,
 }
 
 put! { gemini: super::Agent::Gemini =>
@@ -95,6 +110,11 @@ put! { gemini: super::Agent::Gemini =>
     trouble::a_busy_model_is_asked_again,
     stopping::it_is_cancelled_in_the_middle_of_a_tool,
     broker::the_key_stays_with_the_broker_which_meters_the_wire,
+    trouble::a_used_up_quota_is_a_reason_to_stop,
+    trouble::a_dead_model_is_tried_again_later_and_nothing_stays_behind,
+    trouble::a_silent_model_is_given_up_after_the_idle_limit,
+    stopping::killed_it_fails_and_its_tool_goes_with_it,
+    stopping::its_session_goes_on_after_its_supervisor_was_killed,
 }
 
 put! { acp_gemini: super::Agent::AcpGemini =>
@@ -103,6 +123,10 @@ put! { acp_gemini: super::Agent::AcpGemini =>
     stopping::it_is_cancelled_in_the_middle_of_a_tool,
     permission::what_is_not_allowed_is_denied_and_told,
     permission::what_people_allow_is_done,
+    trouble::a_busy_model_is_asked_again,
+    trouble::a_used_up_quota_is_a_reason_to_stop,
+    trouble::a_dead_model_is_tried_again_later_and_nothing_stays_behind,
+    trouble::a_silent_model_is_given_up_after_the_idle_limit,
 }
 
 put! { acp_claude: super::Agent::AcpClaude =>
@@ -120,4 +144,37 @@ put! { acp_codex: super::Agent::AcpCodex =>
 put! { acp_opencode: super::Agent::AcpOpencode =>
     work::its_tool_writes_a_file_that_pilothouse_commits,
     permission::what_people_deny_is_not_done,
+}
+
+put! { codex_on_postgres on Postgres: super::Agent::Codex =>
+    work::it_plans_and_its_answer_is_held_to_the_schema,
+    work::its_tool_writes_a_file_that_pilothouse_commits,
+    stopping::killed_it_fails_and_its_tool_goes_with_it,
+    stopping::its_session_goes_on_after_its_supervisor_was_killed,
+}
+
+put! { claude_on_postgres on Postgres: super::Agent::Claude =>
+    work::it_plans_and_its_answer_is_held_to_the_schema,
+    work::its_tool_writes_a_file_that_pilothouse_commits,
+    stopping::killed_it_fails_and_its_tool_goes_with_it,
+    stopping::its_session_goes_on_after_its_supervisor_was_killed,
+}
+
+put! { opencode_on_postgres on Postgres: super::Agent::Opencode =>
+    work::it_plans_and_its_answer_is_held_to_the_schema,
+    work::its_tool_writes_a_file_that_pilothouse_commits,
+    stopping::killed_it_fails_and_its_tool_goes_with_it,
+    stopping::its_session_goes_on_after_its_supervisor_was_killed,
+}
+
+put! { gemini_on_postgres on Postgres: super::Agent::Gemini =>
+    work::it_plans_and_its_answer_is_held_to_the_schema,
+    work::its_tool_writes_a_file_that_pilothouse_commits,
+    stopping::killed_it_fails_and_its_tool_goes_with_it,
+    stopping::its_session_goes_on_after_its_supervisor_was_killed,
+}
+
+put! { acp_gemini_on_postgres on Postgres: super::Agent::AcpGemini =>
+    work::it_plans_and_its_answer_is_held_to_the_schema,
+    work::its_tool_writes_a_file_that_pilothouse_commits,
 }

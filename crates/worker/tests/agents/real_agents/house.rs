@@ -22,13 +22,40 @@ use forge::git::LocalPolicy;
 use host::process::{self, Command};
 use serde_json::{Value, json};
 use store::{EventQuery, Order, Store, StoreConfig, TaskQuery};
+use testkit::database::Database;
 use testkit::models::{ModelServer, Reply, Rule, Scenario};
 use worker::{Handle, WorkerConfig};
 
 use super::agent::Agent;
 
 /// Long enough for the slowest agent on a machine with much else to do.
-const PATIENCE: Duration = Duration::from_secs(90);
+const PATIENCE: Duration = Duration::from_secs(240);
+
+tokio::task_local! {
+    /// The database of the test that is being carried out; without a word, SQLite.
+    pub(crate) static LEDGER: Ledger;
+}
+
+/// Where a test keeps its ledger.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Ledger {
+    Sqlite,
+    Postgres,
+}
+
+impl Ledger {
+    async fn open(dir: &Path) -> Store {
+        let config = match LEDGER.try_with(|ledger| *ledger).unwrap_or(Self::Sqlite) {
+            Self::Sqlite => StoreConfig::Sqlite { path: dir.join("ledger.db") },
+            Self::Postgres => {
+                let server = host::env::var(testkit::database::URL)
+                    .expect("PILOTHOUSE_TEST_POSTGRES_URL must name a server; `cargo xtask test` starts one");
+                StoreConfig::Postgres { url: Database::create(&server).await.unwrap().url() }
+            }
+        };
+        Store::open(&config).await.unwrap()
+    }
+}
 
 pub(crate) struct House {
     dir: tempfile::TempDir,
@@ -71,7 +98,7 @@ impl House {
         std::fs::create_dir(&laid).unwrap();
         let mut configured = agent.configured(&laid, url);
         configured.readable.push(laid);
-        let store = Store::open(&StoreConfig::Sqlite { path: dir.path().join("ledger.db") }).await.unwrap();
+        let store = Ledger::open(dir.path()).await;
         let control = Control::new(store, Clock::default()).with_attempts_dir(dir.path().join("attempts"));
         let repository = dir.path().join("repository");
         std::fs::create_dir(&repository).unwrap();
@@ -242,9 +269,12 @@ impl House {
         self.control.store().list_tasks(&query).await.unwrap().into_iter().next()
     }
 
-    /// The agent's own process: the child of the tree's first process that is the program itself.
+    /// The agent's own process: the one that is the program itself. Behind ACP it is our driver's child, to whose
+    /// command line `env` has put its variables.
     pub(crate) fn engine(&self) -> i32 {
-        let program = &self.configured.command[0];
+        let command = &self.configured.command;
+        let is_env = |part: &&String| part.ends_with("/env") || part.contains('=');
+        let program = command.iter().find(|part| !is_env(part)).expect("a command has a program");
         let found = self
             .processes()
             .into_iter()

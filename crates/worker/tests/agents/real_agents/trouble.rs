@@ -99,6 +99,7 @@ pub(crate) async fn a_cut_stream_is_taken_up_again(agent: Agent) {
 
     house.expect(id, "completed").await;
     let rules: Vec<_> = house.model.seen().iter().filter(|seen| seen.asked.is_some()).map(|seen| seen.rule).collect();
-    assert_eq!(rules[..2], [Some(0), Some(1)]);
+    // Some agents ask for a title beside their work, so that only the set of the answers is certain.
+    assert!(rules.contains(&Some(0)) && rules.contains(&Some(1)), "{rules:?}");
     worker.drain().await;
 }
