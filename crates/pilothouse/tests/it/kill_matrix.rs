@@ -97,7 +97,12 @@ impl Scene {
         script("tool", TOOL);
         let config = house.path().join(".config/pilothouse");
         std::fs::create_dir_all(&config).unwrap();
-        let text = format!("[sandbox]\nengines = \"off\"\n[engines.codex]\ncommand = [\"{}\"]\n", agent.display());
+        let text = format!(
+            "[sandbox]\nengines = \"off\"\n[repos]\nallow_local = [\"{}\"]\n\
+             [engines.codex]\ncommand = [\"{}\"]\n",
+            here.display(),
+            agent.display()
+        );
         std::fs::write(config.join("config.toml"), text).unwrap();
         std::fs::write(here.join("victim"), if victim == Victim::Tool { "tool" } else { "other" }).unwrap();
         std::fs::write(here.join("moment"), moment).unwrap();
@@ -235,9 +240,10 @@ impl Scene {
     fn told(&self) -> String {
         let logs = ["log", "server.log", "worker.log"].map(|name| {
             let text = std::fs::read_to_string(self.house.path().join(name)).unwrap_or_default();
-            text.lines().rev().take(25).collect::<Vec<_>>().join("\n")
+            text.lines().rev().take(12).collect::<Vec<_>>().join("\n")
         });
-        format!("{:#?}\n{}\n{:#?}", self.timeline(), logs.join("\n--\n"), self.processes())
+        let protocol = self.house.run(&["protocol", "get", "1"]).stdout;
+        format!("{protocol}\n{}\n{:#?}", logs.join("\n--\n"), self.processes())
     }
 
     /// What all attempts of the step used together.

@@ -1,7 +1,8 @@
 //! Which agent is put to which test.
 //!
 //! Every agent is put to every test that it can be put to. Claude Code holds its model to the schema itself, so that a
-//! wrong answer never reaches us; Codex and Gemini CLI refuse tools by a mode rather than by a list. Gemini CLI and the
+//! wrong answer never reaches us; Codex and Gemini CLI refuse tools by a mode rather than by a list, and opencode offers its
+//! model none that are not listed. Gemini CLI and the
 //! agents behind ACP do not say what kind of failure a cut stream is, so that their step fails instead of going on; an ACP
 //! agent that is killed may leave a child that holds its pipes, and its session may be lost with it. All of it on SQLite;
 //! on PostgreSQL what depends on what the ledger says: planning, executing, being killed and going on.
@@ -100,7 +101,6 @@ put! { opencode: super::Agent::Opencode =>
     trouble::a_cut_stream_is_taken_up_again,
     stopping::killed_it_fails_and_its_tool_goes_with_it,
     stopping::its_session_goes_on_after_its_supervisor_was_killed,
-    permission::what_is_not_allowed_is_denied_and_told,
 }
 
 put! { gemini: super::Agent::Gemini =>
