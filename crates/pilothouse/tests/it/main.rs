@@ -9,7 +9,6 @@ mod configuration;
 mod demo;
 mod frozen;
 mod jobs;
-mod kill_matrix;
 mod ledger;
 mod nodes;
 mod schemathesis;
