@@ -59,7 +59,8 @@ fn settings(request: &EngineRequest) -> Value {
         },
         "privacy": {"usageStatisticsEnabled": false},
         "telemetry": {"enabled": false},
-        "general": {"enableAutoUpdate": false, "disableAutoUpdate": true},
+        // What lasts longer has a class and waits without a process.
+        "general": {"enableAutoUpdate": false, "disableAutoUpdate": true, "maxAttempts": 3},
         "mcpServers": servers.collect::<serde_json::Map<_, _>>(),
     });
     if let Some(turns) = request.max_turns {

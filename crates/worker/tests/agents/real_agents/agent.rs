@@ -103,7 +103,7 @@ fn lay_gemini(dir: &Path) -> String {
     let path = dir.join("gemini.json");
     let settings = json!({"security": {"auth": {"selectedType": "gemini-api-key"}},
         "privacy": {"usageStatisticsEnabled": false}, "telemetry": {"enabled": false},
-        "general": {"enableAutoUpdate": false}});
+        "general": {"enableAutoUpdate": false, "maxAttempts": 3}});
     lay(&path, &settings.to_string());
     format!("GEMINI_CLI_SYSTEM_SETTINGS_PATH={}", path.display())
 }
