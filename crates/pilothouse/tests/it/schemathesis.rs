@@ -1,7 +1,7 @@
 //! The API, asked by Schemathesis: whatever its description allows, and much that it does not.
 //!
 //! All of its checks: no 5xx, nothing but documented statuses, types and bodies, nothing accepted that the description
-//! forbids, nothing refused that it allows, no route without its token. The server does no work itself, so that no made-up
+//! forbids, nothing refused that it allows but with a reason (422), no route without its token. The server does no work itself, so that no made-up
 //! address of a repository is ever called.
 #![expect(clippy::disallowed_methods, reason = "these tests drive the product from outside, as its users do")]
 
