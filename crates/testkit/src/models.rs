@@ -8,6 +8,7 @@
 mod answer;
 mod asked;
 mod dialect;
+mod gate;
 mod pattern;
 mod record;
 mod reply;
@@ -18,6 +19,7 @@ mod tools;
 
 pub use asked::{Asked, Tool};
 pub use dialect::Dialect;
+pub use gate::Gate;
 pub use record::Seen;
 pub use reply::Reply;
 pub use rule::{Failure, Rule, Usage, When};

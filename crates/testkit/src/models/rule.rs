@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use super::asked::Asked;
 use super::dialect::Dialect;
+use super::gate::Gate;
 use super::pattern::Pattern;
 use super::reply::Reply;
 
@@ -24,6 +25,8 @@ pub struct Rule {
     pub(super) headers: BTreeMap<String, String>,
     /// How long it waits before it answers.
     pub(super) delay: Duration,
+    /// What has to be open before it answers.
+    pub(super) gate: Option<Gate>,
     /// How long it waits between the pieces of a stream.
     pub(super) pace: Duration,
     /// The connection is cut after so many pieces of a stream; of a whole answer after its first half.
@@ -104,6 +107,7 @@ impl Rule {
             usage: None,
             headers: BTreeMap::new(),
             delay: Duration::ZERO,
+            gate: None,
             pace: Duration::ZERO,
             cut_after: None,
         }
@@ -169,6 +173,13 @@ impl Rule {
     #[must_use]
     pub fn delay(mut self, delay: Duration) -> Self {
         self.delay = delay;
+        self
+    }
+
+    /// Answers only once the gate is open.
+    #[must_use]
+    pub fn behind(mut self, gate: &Gate) -> Self {
+        self.gate = Some(gate.clone());
         self
     }
 
@@ -294,6 +305,7 @@ impl TryFrom<Written> for Rule {
             usage: written.usage,
             headers: written.headers,
             delay: Duration::from_millis(written.delay_ms),
+            gate: None,
             pace: Duration::from_millis(written.pace_ms),
             cut_after: written.cut_after,
         })

@@ -213,6 +213,9 @@ async fn ask(shared: &Shared, dialect: Dialect, path: &str, mut seen: Seen) -> R
     };
     shared.seen.send_modify(|all| all.push(seen));
     tokio::time::sleep(rule.delay).await;
+    if let Some(gate) = &rule.gate {
+        gate.opened().await;
+    }
     match said {
         Said::Nothing => std::future::pending().await,
         Said::Failure(failure) => document(failure.status, &rule.headers, &dialect.error(&failure, &shared.ids), None),

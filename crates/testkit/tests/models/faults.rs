@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::json;
-use testkit::models::{Dialect, ModelServer, Reply, Rule, Scenario, Unreachable, When};
+use testkit::models::{Dialect, Gate, ModelServer, Reply, Rule, Scenario, Unreachable, When};
 
 use super::{client, post, stream};
 
@@ -66,6 +66,29 @@ async fn an_answer_waits_as_long_as_its_rule_says() {
     let pieces = stream(&server, PATH, &body("hello")).await;
 
     assert!(started.elapsed() >= Duration::from_millis(150 + 20 * (pieces.len() as u64 - 1)));
+}
+
+#[tokio::test]
+async fn an_answer_waits_behind_its_gate_and_no_other_does() {
+    let gate = Gate::closed();
+    let held = Rule::on("hello").behind(&gate).reply([Reply::text("late")]);
+    let server = ModelServer::start(Scenario::new().rule(held).rule(Rule::always())).unwrap();
+    let answered = std::sync::atomic::AtomicBool::new(false);
+
+    let asked = async {
+        post(&server, PATH, &body("hello")).await.text().await.unwrap();
+        answered.store(true, std::sync::atomic::Ordering::SeqCst);
+    };
+    let lets_go = async {
+        server.until(|seen| !seen.is_empty()).await;
+        post(&server, PATH, &body("another")).await.text().await.unwrap();
+        assert!(!answered.load(std::sync::atomic::Ordering::SeqCst), "the gate is closed");
+        gate.open();
+    };
+    tokio::join!(asked, lets_go);
+
+    assert!(answered.into_inner());
+    post(&server, PATH, &body("hello")).await.text().await.unwrap();
 }
 
 #[tokio::test]
