@@ -14,3 +14,5 @@ mod nodes;
 mod schemathesis;
 mod several;
 mod protocols;
+#[cfg(target_os = "linux")]
+mod real_agents;
