@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 /// Directories that anybody may leave things in, sockets above all.
 const SHARED: [&str; 3] = ["/run", "/tmp", "/var/tmp"];
+const TERMINALS: &str = "/dev/pts";
 const DEVICES: [&str; 6] = ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty"];
 
 /// The mounts to make, the higher ones first.
@@ -24,6 +25,9 @@ pub(super) fn covers(sandbox: &Sandbox, layout: &Layout) -> Vec<Cover> {
         let (path, target) = (Path::new("/dev").join(name), format!("/proc/self/fd{fd}").into());
         covers.push((path.clone(), Cover::Link { path, target }));
     }
+    // Some agents run each command of theirs in a terminal.
+    covers.push((TERMINALS.into(), Cover::Terminals(TERMINALS.into())));
+    covers.push(("/dev/ptmx".into(), Cover::Link { path: "/dev/ptmx".into(), target: "pts/ptmx".into() }));
     for path in OF_THE_MACHINE.map(PathBuf::from) {
         covers.push((path.clone(), Cover::ReadOnly(path)));
     }
@@ -77,7 +81,7 @@ pub(super) fn walls(sandbox: &Sandbox, layout: &Layout) -> Option<Walls> {
         walls.readable.extend(host::fs::canonicalize(Path::new("/etc/resolv.conf")));
     }
     walls.readable.push("/dev".into());
-    walls.writable.extend(DEVICES.iter().chain(&SHARED).chain(&["/dev/shm"]).map(PathBuf::from));
+    walls.writable.extend(DEVICES.iter().chain(&SHARED).chain(&["/dev/shm", TERMINALS]).map(PathBuf::from));
     for (path, what) in &layout.places {
         match what {
             // Rights count for all beneath, also for what is shown there again.

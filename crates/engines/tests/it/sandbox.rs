@@ -57,6 +57,39 @@ async fn a_workspace_is_worked_in_and_what_it_is_recorded() {
 }
 
 #[tokio::test]
+async fn what_is_writable_in_a_readable_directory_is_writable_and_nothing_beside_it() {
+    for means in means().await {
+        let place = Place::new();
+        let shown = home(&place).with_file_name("shown");
+        std::fs::create_dir_all(shown.join("written")).unwrap();
+        let script = "cd ../shown && echo x > written/x && ! echo y 2>/dev/null > y && ls";
+        let mut launch = boxed(&place, script, Profile::Workspace, &means);
+        let sandbox = launch.sandbox.as_mut().unwrap();
+        sandbox.readable.push(shown.clone());
+        sandbox.writable.push(shown.join("written"));
+        launch.cwd = home(&place);
+
+        let (exit, output) = ran(&place, launch).await;
+
+        assert_eq!((exit.outcome, output.trim()), (Outcome::Exited { code: 0 }, "written"));
+        assert_eq!(std::fs::read_to_string(shown.join("written/x")).unwrap(), "x\n");
+    }
+}
+
+/// Some agents run each command of theirs in a terminal.
+#[tokio::test]
+async fn a_terminal_can_be_opened_and_none_of_the_machines_is_there() {
+    for means in means().await {
+        let place = Place::new();
+        let script = "ls /dev/pts && script -qec 'test -t 0 && echo in a terminal' /dev/null < /dev/null";
+        let (exit, output) = ran(&place, boxed(&place, script, Profile::Workspace, &means)).await;
+
+        assert_eq!(exit.outcome, Outcome::Exited { code: 0 }, "{output}");
+        assert_eq!(output.split_whitespace().collect::<Vec<_>>(), ["ptmx", "in", "a", "terminal"], "{output:?}");
+    }
+}
+
+#[tokio::test]
 async fn nothing_of_the_masks_stays_in_the_worktree() {
     for profile in Profile::ALL {
         for means in means().await {

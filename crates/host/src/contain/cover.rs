@@ -17,6 +17,8 @@ pub enum Cover {
     ShowReadOnly(PathBuf),
     /// What is here can be read, and not written.
     ReadOnly(PathBuf),
+    /// A directory of terminals that belong to this namespace alone, as `/dev/pts` is.
+    Terminals(PathBuf),
     /// There is a link here.
     Link { path: PathBuf, target: PathBuf },
     /// There is an empty directory here, and nothing can be put into it.
@@ -49,6 +51,9 @@ pub fn cover(covers: &[Cover]) -> io::Result<()> {
                 make_place(path, true).and_then(|()| empty(path)).map_err(|error| named(path, error))?;
             }
             Cover::ReadOnly(path) => read_only(path).map_err(|error| named(path, error))?,
+            Cover::Terminals(path) => {
+                make_place(path, true).and_then(|()| terminals(path)).map_err(|error| named(path, error))?;
+            }
             Cover::Link { path, target } => {
                 std::os::unix::fs::symlink(target, path).map_err(|error| named(path, error))?;
             }
@@ -68,28 +73,50 @@ pub fn cover(covers: &[Cover]) -> io::Result<()> {
             }
         }
     }
-    // Last, because what lies deeper had to be put there.
+    // Last, because what lies deeper had to be put there; in the same order, so that the deepest word counts.
+    let mut closed: Vec<&Path> = Vec::new();
     for change in covers {
-        if let Cover::ShowReadOnly(path) = change {
-            close(path).map_err(|error| named(path, error))?;
+        match change {
+            Cover::ShowReadOnly(path) => {
+                set_read_only(path, true).map_err(|error| named(path, error))?;
+                closed.push(path);
+            }
+            Cover::Show(path) | Cover::Empty(path) if closed.iter().any(|above| path.starts_with(above)) => {
+                match set_read_only(path, false) {
+                    // It was read-only before we came, and nobody here may change that.
+                    Err(error) if error.raw_os_error() == Some(libc::EPERM) => {}
+                    other => other.map_err(|error| named(path, error))?,
+                }
+            }
+            Cover::Show(_)
+            | Cover::Empty(_)
+            | Cover::ReadOnly(_)
+            | Cover::Terminals(_)
+            | Cover::Link { .. }
+            | Cover::MaskDirectory(_)
+            | Cover::MaskFile(_) => {}
         }
     }
     Ok(())
 }
 
-/// Makes a mount and all below it read-only, whatever else its flags are.
+/// Makes a mount and all below it read-only, whatever else its flags are; or that mount alone writable again.
 #[cfg(target_os = "linux")]
-fn close(path: &Path) -> io::Result<()> {
+fn set_read_only(path: &Path, closed: bool) -> io::Result<()> {
     use std::os::unix::ffi::OsStrExt;
     let path = std::ffi::CString::new(path.as_os_str().as_bytes())?;
-    let attributes = libc::mount_attr { attr_set: libc::MOUNT_ATTR_RDONLY, attr_clr: 0, propagation: 0, userns_fd: 0 };
+    let (attr_set, attr_clr, reach) = match closed {
+        true => (libc::MOUNT_ATTR_RDONLY, 0, libc::AT_RECURSIVE),
+        false => (0, libc::MOUNT_ATTR_RDONLY, 0),
+    };
+    let attributes = libc::mount_attr { attr_set, attr_clr, propagation: 0, userns_fd: 0 };
     // SAFETY: the path and the attributes live until the call returns, and the size given is theirs.
     let result = unsafe {
         libc::syscall(
             libc::SYS_mount_setattr,
             libc::AT_FDCWD,
             path.as_ptr(),
-            libc::AT_RECURSIVE,
+            reach,
             &raw const attributes,
             size_of::<libc::mount_attr>(),
         )
@@ -102,6 +129,14 @@ fn empty(path: &Path) -> io::Result<()> {
     use rustix::mount::{MountFlags, mount};
     let mode = if matches!(path.to_str(), Some("/tmp" | "/var/tmp" | "/dev/shm")) { c"mode=1777" } else { c"mode=755" };
     Ok(mount(c"tmpfs", path, c"tmpfs", MountFlags::NOSUID | MountFlags::NODEV, mode)?)
+}
+
+/// Its `ptmx` is for everybody here, and none of the machine's terminals is among them.
+#[cfg(target_os = "linux")]
+fn terminals(path: &Path) -> io::Result<()> {
+    use rustix::mount::{MountFlags, mount};
+    let flags = MountFlags::NOSUID | MountFlags::NOEXEC;
+    Ok(mount(c"devpts", path, c"devpts", flags, c"newinstance,ptmxmode=0666,mode=620")?)
 }
 
 /// For files of a `/proc` of our own, whose flags we know: a mount may lose none of them.
