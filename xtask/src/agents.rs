@@ -25,6 +25,7 @@ const PROGRAMS: &[&str] = &[
     "@google/gemini-cli/bundle/gemini.js",
     "@agentclientprotocol/claude-agent-acp/dist/index.js",
     "@agentclientprotocol/codex-acp/dist/index.js",
+    "@modelcontextprotocol/server-everything/dist/index.js",
 ];
 
 pub(crate) static KIND: Kind = Kind {

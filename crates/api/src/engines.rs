@@ -24,6 +24,9 @@ pub struct EngineView {
     /// The variable that the key is, or should be, in.
     pub key_variable: Option<String>,
     pub capabilities: EngineCapabilities,
+    /// The MCP servers that it is given, each for some of its work.
+    #[serde(default)]
+    pub mcp_servers: Vec<String>,
     /// What keeps it from working, and what to do about it.
     pub problems: Vec<String>,
 }

@@ -11,7 +11,8 @@ mod talk;
 mod tests;
 
 use crate::engine::{
-    EngineError, EngineEvent, EngineRequest, Fields, ParseState, Permissions, Prepared, Session, Transport, utf8,
+    EngineError, EngineEvent, EngineRequest, Fields, ParseState, Permissions, Prepared, Session, Transport, headers,
+    utf8, variables,
 };
 use crate::sandbox::Profile;
 use crate::talk::Policy;
@@ -115,7 +116,10 @@ fn allowed_tools(request: &EngineRequest) -> Vec<String> {
         Profile::Workspace | Profile::Full => WORKING.as_slice(),
     };
     let tools = own.iter().map(|&tool| tool.to_owned());
-    let servers = request.mcp_servers.iter().map(|server| format!("mcp__{}", server.name));
+    let servers = request.mcp_servers.iter().flat_map(|server| match server.tools.as_slice() {
+        [] => vec![format!("mcp__{}", server.name)],
+        tools => tools.iter().map(|tool| format!("mcp__{}__{tool}", server.name)).collect(),
+    });
     match configured.is_empty() {
         true => tools.chain(servers).collect(),
         false => configured.iter().cloned().chain(servers).collect(),
@@ -125,8 +129,10 @@ fn allowed_tools(request: &EngineRequest) -> Vec<String> {
 fn mcp_servers(request: &EngineRequest) -> Value {
     let servers = request.mcp_servers.iter().map(|server| {
         let entry = match &server.transport {
-            Transport::Stdio { command, args } => json!({"type": "stdio", "command": command, "args": args}),
-            Transport::Http { url } => json!({"type": "http", "url": url}),
+            Transport::Stdio { command, args, env } => {
+                json!({"type": "stdio", "command": command, "args": args, "env": variables(env)})
+            }
+            Transport::Http { url, token } => json!({"type": "http", "url": url, "headers": headers(token.as_ref())}),
         };
         (server.name.clone(), entry)
     });

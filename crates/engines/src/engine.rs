@@ -9,6 +9,7 @@ mod class;
 mod event;
 mod json;
 mod kind;
+mod mcp;
 mod meter;
 mod prepared;
 mod request;
@@ -22,8 +23,9 @@ pub use event::{
     Asked, EngineEvent, EngineOutcome, FileChange, Finished, Permission, Permissions, RateLimit, Usage, Wanted,
 };
 pub use kind::{Capabilities, Engine, find};
+pub use mcp::{McpOffer, McpServer, Transport};
 pub use prepared::{Prepared, PreparedFile};
-pub use request::{Endpoint, EngineError, EngineRequest, Key, McpServer, Phase, Session, Settings, Subject, Transport};
+pub use request::{Endpoint, EngineError, EngineRequest, Key, Phase, Session, Settings, Subject};
 pub use table::{Ask, Configured, EngineTable};
 pub use transcript::{ParseState, Transcript};
 
@@ -31,5 +33,6 @@ pub use crate::talk::answers::{Answer, Asking};
 
 pub(crate) use answer::{answer_in, asked_to_answer};
 pub(crate) use json::{Fields, text_of};
+pub(crate) use mcp::{headers, variables};
 pub(crate) use meter::Meter;
 pub(crate) use request::utf8;

@@ -9,7 +9,7 @@ mod tests;
 
 use crate::engine::{
     EngineError, EngineEvent, EngineRequest, ErrorClass, Fields, FileChange, Finished, ParseState, Prepared, Session,
-    Transport, Usage, asked_to_answer, text_of,
+    Transport, Usage, asked_to_answer, headers, text_of, variables,
 };
 use crate::sandbox::Profile;
 use serde_json::{Value, json};
@@ -45,10 +45,17 @@ pub(crate) fn prepare(request: &EngineRequest) -> Result<Prepared, EngineError> 
 
 fn settings(request: &EngineRequest) -> Value {
     let servers = request.mcp_servers.iter().map(|server| {
-        let entry = match &server.transport {
-            Transport::Stdio { command, args } => json!({"command": command, "args": args, "trust": true}),
-            Transport::Http { url } => json!({"httpUrl": url, "trust": true}),
+        let mut entry = match &server.transport {
+            Transport::Stdio { command, args, env } => {
+                json!({"command": command, "args": args, "env": variables(env), "trust": true})
+            }
+            Transport::Http { url, token } => {
+                json!({"httpUrl": url, "headers": headers(token.as_ref()), "trust": true})
+            }
         };
+        if !server.tools.is_empty() {
+            entry["includeTools"] = json!(server.tools);
+        }
         (server.name.clone(), entry)
     });
     let mut settings = json!({

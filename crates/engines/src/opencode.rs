@@ -8,8 +8,8 @@
 mod tests;
 
 use crate::engine::{
-    EngineError, EngineEvent, EngineRequest, ErrorClass, Fields, FileChange, Finished, ParseState, Prepared, RateLimit,
-    Reset, Session, Transport, Usage, answer_in, asked_to_answer, text_of, utf8,
+    EngineError, EngineEvent, EngineRequest, ErrorClass, Fields, FileChange, Finished, McpServer, ParseState, Prepared,
+    RateLimit, Reset, Session, Transport, Usage, answer_in, asked_to_answer, headers, text_of, utf8, variables,
 };
 use crate::sandbox::Profile;
 use serde_json::{Value, json};
@@ -89,15 +89,23 @@ fn configuration(request: &EngineRequest, key: &str) -> Value {
     if !request.mcp_servers.is_empty() {
         let servers = request.mcp_servers.iter().map(|server| {
             let entry = match &server.transport {
-                Transport::Stdio { command, args } => {
+                Transport::Stdio { command, args, env } => {
                     let argv: Vec<&String> = std::iter::once(command).chain(args).collect();
-                    json!({"type": "local", "command": argv, "enabled": true})
+                    json!({"type": "local", "command": argv, "environment": variables(env), "enabled": true})
                 }
-                Transport::Http { url } => json!({"type": "remote", "url": url, "enabled": true}),
+                Transport::Http { url, token } => {
+                    json!({"type": "remote", "url": url, "headers": headers(token.as_ref()), "enabled": true})
+                }
             };
             (server.name.clone(), entry)
         });
         config["mcp"] = Value::Object(servers.collect());
+        let kept = request.mcp_servers.iter().filter(|server| !server.tools.is_empty());
+        let kept = kept.flat_map(|McpServer { name, tools, .. }| {
+            let others = std::iter::once((format!("{name}_*"), false.into()));
+            others.chain(tools.iter().map(move |tool| (format!("{name}_{tool}"), true.into())))
+        });
+        config["tools"] = Value::Object(kept.collect());
     }
     config
 }

@@ -20,6 +20,8 @@ pub struct Found {
     pub versions: Option<Versions>,
     pub login: Login,
     pub capabilities: Capabilities,
+    /// The servers of tools that it is given.
+    pub servers: Vec<String>,
     /// What keeps it from working, and what to do about it.
     pub problems: Vec<String>,
 }
@@ -92,6 +94,7 @@ pub async fn look_at(configured: &Configured, path: &str) -> Found {
         versions: versions(engine),
         login: login_of(configured),
         capabilities: engine.capabilities(),
+        servers: configured.servers.iter().map(|offer| offer.server.name.clone()).collect(),
         problems: Vec::new(),
     };
     match &found.program {
@@ -115,6 +118,7 @@ pub async fn look_at(configured: &Configured, path: &str) -> Found {
     if let Login::Missing { variable: Some(variable) } = &found.login {
         found.problems.push(format!("{variable} is not set in the worker's environment"));
     }
+    found.problems.extend(configured.servers.iter().filter_map(|server| server.find(path).err()));
     found
 }
 

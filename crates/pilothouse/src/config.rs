@@ -6,6 +6,7 @@
 mod engines;
 pub(crate) mod keys;
 pub(crate) mod layers;
+mod mcp;
 pub(crate) mod value;
 #[cfg(test)]
 mod tests;
@@ -53,7 +54,7 @@ impl Settings {
         all.push(layers::environment()?);
         all.push(flags);
         let settings = Self::merge(all);
-        let problems = settings.engine_problems();
+        let problems = [settings.engine_problems(), settings.server_problems(&settings.engines())].concat();
         if problems.is_empty() { Ok(settings) } else { Err(ConfigError { problems }) }
     }
 

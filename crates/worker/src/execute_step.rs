@@ -222,6 +222,7 @@ impl Worker {
                 bench.project.default_models.get("exec").and_then(|model| model.as_str()).map(str::to_owned)
             });
         Ok(Task {
+            project: bench.project.name.clone(),
             engine,
             choice,
             phase: match step.step_type() {

@@ -27,6 +27,7 @@ mod retention;
 mod run_job;
 mod run_quality;
 mod sandboxes;
+mod tool_servers;
 mod workspace;
 
 use std::sync::Arc;

@@ -349,6 +349,7 @@ fn planning_task(engine: Configured, choice: EngineChoice, project: &Project, pr
     );
     let model = project.default_models.get("planning").and_then(|model| model.as_str()).map(str::to_owned);
     Task {
+        project: project.name.clone(),
         engine,
         choice,
         phase: Phase::Plan,

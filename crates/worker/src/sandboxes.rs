@@ -7,7 +7,7 @@ use std::{
 
 use engines::{
     Launch, Network, Profile, Sandbox,
-    engine::{Configured, Engine},
+    engine::{Configured, Engine, McpServer, Transport},
     survey::Survey,
 };
 
@@ -47,32 +47,42 @@ impl Boxed {
 }
 
 impl Needs {
-    /// What an engine needs by its command: what lies beside its programs belongs to them, and packages of Node lie in
-    /// one directory with all that they need.
-    pub(crate) fn of(configured: &Configured, command: &[String]) -> Self {
+    /// What an engine needs by its command and by those of the servers of tools that it starts.
+    pub(crate) fn of(configured: &Configured, command: &[String], servers: &[McpServer]) -> Self {
         let mut readable = configured.readable.clone();
-        let home = host::env::var("HOME").map(PathBuf::from);
-        let mut show = |path: &Path| {
-            // A directory with nothing but programs, never somebody's home or all there is.
-            if path.parent().is_some() && home.as_deref().is_none_or(|home| !home.starts_with(path)) {
-                readable.push(path.to_owned());
-            }
-        };
-        let canonical = |path: &Path| host::fs::canonicalize(path).ok();
-        let paths = command.iter().map(Path::new).filter(|path| path.is_absolute());
-        for (n, path) in paths.enumerate() {
-            for path in [Some(path.to_owned()), canonical(path)].into_iter().flatten() {
-                let packages = path.ancestors().filter(|above| above.ends_with("node_modules")).last();
-                match (packages, path.parent()) {
-                    (Some(packages), _) => show(packages),
-                    (None, Some(dir)) if n == 0 => show(dir),
-                    (None, _) => {}
-                }
+        show_programs(&mut readable, command.iter());
+        for server in servers {
+            if let Transport::Stdio { command, args, .. } = &server.transport {
+                show_programs(&mut readable, std::iter::once(command).chain(args));
             }
         }
         // opencode does, and what is behind ACP nobody knows.
         let trips_over_masks = matches!(configured.engine, Engine::Opencode | Engine::Acp);
         Self { readable, writable: configured.writable.clone(), only: None, trips_over_masks }
+    }
+}
+
+/// Adds where the programs of a command lie: what is beside them belongs to them, and packages of Node lie in one
+/// directory with all that they need.
+fn show_programs<'a>(readable: &mut Vec<PathBuf>, command: impl Iterator<Item = &'a String>) {
+    let home = host::env::var("HOME").map(PathBuf::from);
+    let mut show = |path: &Path| {
+        // A directory with nothing but programs, never somebody's home or all there is.
+        if path.parent().is_some() && home.as_deref().is_none_or(|home| !home.starts_with(path)) {
+            readable.push(path.to_owned());
+        }
+    };
+    let canonical = |path: &Path| host::fs::canonicalize(path).ok();
+    let paths = command.map(Path::new).filter(|path| path.is_absolute());
+    for (n, path) in paths.enumerate() {
+        for path in [Some(path.to_owned()), canonical(path)].into_iter().flatten() {
+            let packages = path.ancestors().filter(|above| above.ends_with("node_modules")).last();
+            match (packages, path.parent()) {
+                (Some(packages), _) => show(packages),
+                (None, Some(dir)) if n == 0 => show(dir),
+                (None, _) => {}
+            }
+        }
     }
 }
 

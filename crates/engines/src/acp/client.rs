@@ -158,7 +158,14 @@ impl Client {
             options: params.items("options").to_vec(),
             call: Asked::by_policy(id_of_call, tool, input, Permission::Denied),
         };
-        let decided = if ours { self.script.policy.decide(&[kind, name], NEEDS) } else { Some(Permission::Denied) };
+        // A title is the agent's word, and for a command it is the command: only of a call that is no command, edit or
+        // fetch is it the name of a server's tool.
+        let named = if kind == "other" { call.text("title").unwrap_or(name) } else { name };
+        let policy = &self.script.policy;
+        let decided = match ours {
+            true => policy.decide_server(named).or_else(|| policy.decide(&[kind, name], NEEDS)),
+            false => Some(Permission::Denied),
+        };
         match decided {
             Some(permission) => self.reply(permission, &waiting, None),
             None => self.put_to_people(params, &call, waiting),

@@ -29,7 +29,7 @@ impl Talk {
             resume: resumes.then(|| "s-1".into()),
             model: None,
             wants_answer: true,
-            policy: Policy { access, allowed_tools: Vec::new(), otherwise: Permissions::Deny },
+            policy: Policy { access, allowed_tools: Vec::new(), otherwise: Permissions::Deny, servers: Vec::new() },
             mcp_servers: Vec::new(),
             spent_micro_usd: 0,
         };

@@ -1,9 +1,11 @@
 //! What the driver of an ACP agent is told about its conversation.
 
-use crate::engine::{EngineError, EngineRequest, McpServer, Session, Transport, asked_to_answer, utf8};
+use crate::engine::{
+    EngineError, EngineRequest, McpServer, Session, Transport, asked_to_answer, headers, utf8, variables,
+};
 use crate::talk::Policy;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -45,9 +47,16 @@ impl Script {
 
 fn mcp_server(server: &McpServer) -> Value {
     match &server.transport {
-        Transport::Stdio { command, args } => {
-            json!({"name": server.name, "command": command, "args": args, "env": []})
+        Transport::Stdio { command, args, env } => {
+            json!({"name": server.name, "command": command, "args": args, "env": pairs(&variables(env))})
         }
-        Transport::Http { url } => json!({"type": "http", "name": server.name, "url": url, "headers": []}),
+        Transport::Http { url, token } => {
+            json!({"type": "http", "name": server.name, "url": url, "headers": pairs(&headers(token.as_ref()))})
+        }
     }
+}
+
+/// A map as the wire wants it.
+fn pairs(map: &Map<String, Value>) -> Value {
+    map.iter().map(|(name, value)| json!({"name": name, "value": value})).collect()
 }

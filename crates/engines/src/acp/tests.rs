@@ -23,7 +23,7 @@ fn script() -> Script {
 }
 
 fn policy(access: Profile) -> Policy {
-    Policy { access, allowed_tools: Vec::new(), otherwise: Permissions::Deny }
+    Policy { access, allowed_tools: Vec::new(), otherwise: Permissions::Deny, servers: Vec::new() }
 }
 
 /// What the agent said in a recorded conversation.

@@ -81,7 +81,8 @@ impl Client {
             input: input.clone(),
             call: Asked::by_policy(call, tool, shown.clone(), Permission::Denied),
         };
-        if let Some(permission) = self.script.policy.decide(&[tool], NEEDS) {
+        let policy = &self.script.policy;
+        if let Some(permission) = policy.decide_server(tool).or_else(|| policy.decide(&[tool], NEEDS)) {
             return reply(permission, &waiting, None);
         }
         let named = ["file_path", "notebook_path", "path"].into_iter().filter_map(|key| input.text(key));

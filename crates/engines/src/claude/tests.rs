@@ -76,24 +76,32 @@ fn its_environment_says_where_the_model_is_and_keeps_the_key_from_its_tools() {
 
 #[test]
 fn servers_of_tools_are_listed_in_a_file_of_their_own() {
-    let server = |name: &str, transport| McpServer { name: name.into(), transport };
+    let key = |name: &str| Key::new(name, "secret");
+    let args = vec!["-x".into()];
+    let stdio = Transport::Stdio { command: "/bin/mcp".into(), args, env: vec![key("DOCS")] };
+    let http = Transport::Http { url: "http://127.0.0.1:2/mcp".into(), token: Some(key("TOKEN")) };
     let asked = EngineRequest {
         mcp_servers: vec![
-            server("one", Transport::Stdio { command: "/bin/mcp".into(), args: vec!["-x".into()] }),
-            server("two", Transport::Http { url: "http://127.0.0.1:2/mcp".into() }),
+            McpServer::new("one", stdio),
+            McpServer { tools: vec!["find".into(), "read".into()], ..McpServer::new("two", http) },
         ],
         output_schema: Some(json!({"type": "object"})),
         max_turns: Some(7),
         ..request()
     };
     let argv = argv(&asked);
-    assert!(value(&argv, "--allowedTools").unwrap().ends_with(",mcp__one,mcp__two"));
+    assert!(value(&argv, "--allowedTools").unwrap().ends_with(",mcp__one,mcp__two__find,mcp__two__read"));
     assert_eq!(value(&argv, "--json-schema"), Some(r#"{"type":"object"}"#));
     assert_eq!(value(&argv, "--max-turns"), Some("7"));
     let prepared = prepared(&asked);
     assert!(prepared.env.contains(&("ENABLE_TOOL_SEARCH".into(), "false".into())));
     let file = prepared.files.iter().find(|file| file.path == Path::new("/attempt/home/mcp.json")).unwrap();
     let config: Value = serde_json::from_slice(&file.content).unwrap();
-    assert_eq!(config["mcpServers"]["one"], json!({"type": "stdio", "command": "/bin/mcp", "args": ["-x"]}));
-    assert_eq!(config["mcpServers"]["two"], json!({"type": "http", "url": "http://127.0.0.1:2/mcp"}));
+    let stdio = json!({"type": "stdio", "command": "/bin/mcp", "args": ["-x"], "env": {"DOCS": "secret"}});
+    assert_eq!(config["mcpServers"]["one"], stdio);
+    let headers = json!({"Authorization": "Bearer secret"});
+    assert_eq!(
+        config["mcpServers"]["two"],
+        json!({"type": "http", "url": "http://127.0.0.1:2/mcp", "headers": headers})
+    );
 }

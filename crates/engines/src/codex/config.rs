@@ -66,12 +66,20 @@ fn projects(request: &EngineRequest) -> Result<Value, EngineError> {
 /// In a run that nobody watches a tool has to be approved beforehand, or every call of it is refused.
 fn mcp_server(server: &McpServer) -> Value {
     let mut entry = match &server.transport {
-        Transport::Stdio { command, args } => {
+        Transport::Stdio { command, args, env } => {
             let args: Vec<Value> = args.iter().map(|arg| arg.as_str().into()).collect();
-            table([("command", command.as_str().into()), ("args", args.into())])
+            let env = env.iter().map(|key| (key.variable().to_owned(), key.reveal().into()));
+            table([("command", command.as_str().into()), ("args", args.into()), ("env", Value::Table(env.collect()))])
         }
-        Transport::Http { url } => table([("url", url.as_str().into())]),
+        Transport::Http { url, token } => {
+            let headers = token.iter().map(|token| ("Authorization".to_owned(), token.as_bearer().into()));
+            table([("url", url.as_str().into()), ("http_headers", Value::Table(headers.collect()))])
+        }
     };
+    if !server.tools.is_empty() {
+        let tools: Vec<Value> = server.tools.iter().map(|tool| tool.as_str().into()).collect();
+        entry.insert("enabled_tools".into(), tools.into());
+    }
     entry.insert("default_tools_approval_mode".into(), "approve".into());
     entry.into()
 }

@@ -91,14 +91,18 @@ fn the_checkout_is_not_trusted_and_nobody_is_asked() {
 
 #[test]
 fn tools_of_our_servers_are_approved_beforehand() {
-    let server = McpServer {
-        name: "orch".into(),
-        transport: Transport::Stdio { command: "/bin/mcp".into(), args: vec!["\"]\nx = 1".into()] },
-    };
-    let config = config(&EngineRequest { mcp_servers: vec![server], ..request() });
+    let args = vec!["\"]\nx = 1".into()];
+    let stdio = Transport::Stdio { command: "/bin/mcp".into(), args, env: vec![Key::new("DOCS", "secret")] };
+    let http = Transport::Http { url: "http://127.0.0.1:2/mcp".into(), token: Some(Key::new("TOKEN", "secret")) };
+    let servers =
+        vec![McpServer { tools: vec!["find".into()], ..McpServer::new("orch", stdio) }, McpServer::new("docs", http)];
+    let config = config(&EngineRequest { mcp_servers: servers, ..request() });
+    assert_eq!(config["mcp_servers"]["docs"]["http_headers"]["Authorization"].as_str(), Some("Bearer secret"));
     let server = &config["mcp_servers"]["orch"];
     assert_eq!(server["default_tools_approval_mode"].as_str(), Some("approve"));
     assert_eq!(server["args"][0].as_str(), Some("\"]\nx = 1"));
+    assert_eq!(server["env"]["DOCS"].as_str(), Some("secret"));
+    assert_eq!(server["enabled_tools"][0].as_str(), Some("find"));
 }
 
 #[test]
@@ -145,7 +149,12 @@ fn what_a_failed_turn_used_is_found_in_its_file() {
 }
 
 fn script() -> Script {
-    let policy = Policy { access: Profile::Workspace, allowed_tools: Vec::new(), otherwise: Permissions::Ask };
+    let policy = Policy {
+        access: Profile::Workspace,
+        allowed_tools: Vec::new(),
+        otherwise: Permissions::Ask,
+        servers: Vec::new(),
+    };
     Script {
         prompt: "commit it".into(),
         cwd: "/srv/demo/wt".into(),

@@ -1,8 +1,8 @@
 //! One piece of work for an engine, with everything that it may and may not use.
 
-use super::Asking;
 use super::event::{Permissions, Usage};
 use super::json::is_plain_name;
+use super::{Asking, McpServer};
 use crate::sandbox::Profile;
 use crate::spec::Limits;
 use serde::{Deserialize, Serialize};
@@ -82,19 +82,6 @@ pub struct Key {
     /// The variable that it was found in.
     variable: String,
     secret: String,
-}
-
-/// A server of tools that the engine may call.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct McpServer {
-    pub name: String,
-    pub transport: Transport,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Transport {
-    Stdio { command: String, args: Vec<String> },
-    Http { url: String },
 }
 
 /// What a particular engine has to be told besides.
@@ -177,9 +164,7 @@ impl EngineRequest {
             return refuse("the effort", effort);
         }
         for server in &self.mcp_servers {
-            if !is_plain_name(&server.name) || server.name.contains('.') {
-                return refuse("the MCP server", &server.name);
-            }
+            server.check()?;
         }
         match &self.session {
             Session::Preset(id) | Session::Resume(id) if !is_plain_name(id) => refuse("the session", id),
@@ -231,6 +216,11 @@ impl Key {
     /// The secret itself, for the one process that needs it.
     pub fn reveal(&self) -> &str {
         &self.secret
+    }
+
+    /// As an `Authorization` says it.
+    pub(crate) fn as_bearer(&self) -> String {
+        format!("Bearer {}", self.secret)
     }
 }
 

@@ -1,6 +1,6 @@
 //! The engines of one machine: the adapters with what the configuration says of them, and the ACP agents that it names.
 
-use super::{Endpoint, Engine, EngineError, Key, Permissions};
+use super::{Endpoint, Engine, EngineError, Key, McpOffer, Permissions};
 use crate::broker::Address;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -41,6 +41,8 @@ pub struct Configured {
     pub ask: Ask,
     /// Codex is run as a server, also when it asks nobody.
     pub app_server: bool,
+    /// The servers of tools that it is given.
+    pub servers: Vec<McpOffer>,
 }
 
 /// Who is asked when an engine asks for more than it may.
@@ -89,6 +91,7 @@ impl Configured {
             permissions: Permissions::default(),
             ask: Ask::default(),
             app_server: false,
+            servers: Vec::new(),
         }
     }
 
@@ -102,10 +105,11 @@ impl Configured {
         })
     }
 
-    /// Looks for the key.
+    /// Looks for the key of its model, and for those of its servers of tools.
     pub fn find_key(&mut self, read: impl Fn(&str) -> Option<String>) {
         let found = self.key_variable().and_then(|name| Some((name.to_owned(), read(name)?)));
         self.key = found.filter(|(_, key)| !key.trim().is_empty()).map(|(name, key)| Key::new(name, key));
+        self.servers.iter_mut().for_each(|server| server.find_values(&read));
     }
 
     /// Where the model is and what opens it.
@@ -116,6 +120,11 @@ impl Configured {
     /// Its model's address where that is on this machine, so that nothing else has to be reached.
     pub fn model_here(&self) -> Option<SocketAddr> {
         self.base_url.as_deref().and_then(Address::parse)?.loopback()
+    }
+
+    /// Whether its sandbox reaches its model and nothing besides.
+    pub fn is_kept_to_its_model(&self) -> bool {
+        !self.open_network && (self.broker || self.model_here().is_some())
     }
 
     /// Where the model is that a broker would speak to; `None` where the engine cannot be told of another.
@@ -162,12 +171,16 @@ impl EngineTable {
         })
     }
 
-    /// Looks for the keys of all engines.
+    /// Looks for the keys of all engines, and for those of their servers of tools.
     pub fn find_keys(&mut self, read: impl Fn(&str) -> Option<String>) {
         self.entries.values_mut().for_each(|configured| configured.find_key(&read));
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Configured> {
         self.entries.values()
+    }
+
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Configured> {
+        self.entries.values_mut()
     }
 }

@@ -79,6 +79,7 @@ fn describe(engine: &EngineView) -> String {
         ("login", Some(engine.login.clone())),
         ("key in", engine.key_variable.clone()),
         ("can", Some(abilities.join(", ")).filter(|abilities| !abilities.is_empty())),
+        ("MCP servers", Some(engine.mcp_servers.join(", ")).filter(|servers| !servers.is_empty())),
     ]);
     for problem in &engine.problems {
         text.push_str(&format!("  problem: {problem}\n"));

@@ -33,6 +33,7 @@ impl Settings {
                 table.insert(configured);
             }
         }
+        self.give_servers(&mut table);
         table
     }
 

@@ -1,5 +1,7 @@
 use std::path::Path;
 
+use engines::engine::Phase;
+
 use super::{
     Settings,
     keys::{self, KEYS},
@@ -145,4 +147,56 @@ fn engines_that_cannot_be_meant_are_refused() {
     assert!(problems("[engines.codex]\nacp = [\"x\"]\n").contains("an adapter has this name"));
     assert!(problems("[engines.x]\nacp = []\n").contains("there is no command"));
     assert!(file("[engines.codex]\nkey = \"sk-1\"\n").unwrap_err().contains("engines.codex.key: unknown key"));
+}
+
+#[test]
+fn servers_of_tools_are_given_to_the_engines_and_the_work_that_they_are_for() {
+    let text = "[engines.goose]\nacp = [\"goose\"]\n\
+                [mcp.docs]\ncommand = [\"docs-mcp\", \"--stdio\"]\nenv = [\"DOCS_TOKEN\"]\ntools = [\"find\"]\n\
+                engines = [\"codex\", \"claude\"]\nprojects = [\"web\"]\n\
+                [mcp.tracker]\nurl = \"http://127.0.0.1:9/mcp\"\ntoken_env = \"TRACKER\"\nphases = [\"planning\"]\n";
+    let settings = Settings::merge([file(text).unwrap()]);
+    let table = settings.engines();
+    assert_eq!(settings.server_problems(&table), Vec::<String>::new());
+
+    let names = |engine: &str| -> Vec<String> {
+        table.require(engine).unwrap().servers.iter().map(|offer| offer.server.name.clone()).collect()
+    };
+    assert_eq!(names("codex"), ["docs", "tracker"]);
+    assert_eq!((names("goose"), names("shell")), (vec!["tracker".to_owned()], vec![]));
+    let offers = &table.require("codex").unwrap().servers;
+    assert!(offers[0].is_for(Phase::Work, "web") && !offers[0].is_for(Phase::Work, "other"));
+    assert!(offers[1].is_for(Phase::Plan, "any") && !offers[1].is_for(Phase::Work, "any"));
+    assert_eq!(
+        (offers[0].env.as_slice(), offers[0].server.tools.as_slice()),
+        (&["DOCS_TOKEN".to_owned()][..], &["find".to_owned()][..])
+    );
+}
+
+#[test]
+fn servers_that_cannot_be_meant_are_refused() {
+    let problems = |text: &str| {
+        let settings = Settings::merge([file(text).unwrap()]);
+        settings.server_problems(&settings.engines()).join("\n")
+    };
+    let server = |rest: &str| problems(&format!("[mcp.docs]\ncommand = [\"x\"]\n{rest}\n"));
+    let at =
+        |url: &str, rest: &str| problems(&format!("{rest}\n[mcp.docs]\nurl = \"{url}\"\nengines = [\"claude\"]\n"));
+    assert_eq!(server(""), "");
+    assert!(problems("[mcp.docs]\ntools = [\"a\"]\n").contains("name the server's `command`, or its `url`"));
+    assert!(server("url = \"http://x\"").contains("not both"));
+    assert!(server("token_env = \"X\"").contains("only an address takes a token"));
+    assert!(server("phases = [\"work\"]").contains("there are planning, execution and qa"));
+    assert!(server("engines = [\"shell\"]").contains("engine shell takes no servers of tools"));
+    assert!(server("engines = [\"codx\"]").contains("there is no engine codx"));
+    assert!(server("tools = [\"a b\"]").starts_with("/etc/pilothouse/config.toml:3: mcp.docs.tools: "));
+    assert!(problems("[mcp.a__b]\ncommand = [\"x\"]\n").contains("a server's name"));
+    assert!(at("ftp://x", "").contains("not a plain http or https address"));
+    let kept = "[engines.claude]\nbase_url = \"http://127.0.0.1:1\"";
+    assert!(at("https://docs.example", kept).contains("engines.claude.network = \"open\""));
+    assert_eq!(at("https://docs.example", &format!("{kept}\nnetwork = \"open\"")), "");
+    assert_eq!(at("http://localhost:7/mcp", kept), "");
+    let goose = "[engines.goose]\nacp = [\"goose\"]\n[mcp.docs]\ncommand = [\"x\"]\ntools = [\"a\"]\n";
+    assert!(problems(goose).contains("engine goose takes all tools"));
+    assert!(file("[mcp.docs]\ncomand = [\"x\"]\n").unwrap_err().contains("did you mean"));
 }

@@ -75,6 +75,7 @@ fn view(found: Found) -> EngineView {
             mcp: can.mcp,
             own_sandbox: can.own_sandbox,
         },
+        mcp_servers: found.servers,
         problems: found.problems,
         id: found.id,
     }

@@ -74,12 +74,15 @@ fn write(asked: &Asked, path: &str, text: &str) -> Result<Block, String> {
 
 fn mcp(asked: &Asked, server: &str, tool: &str, input: &Map<String, Value>) -> Result<Block, String> {
     let input = Value::Object(input.clone());
+    // Some make a plain word of every name.
+    let plain = tool.replace('-', "_");
     let names = [
         format!("mcp__{server}__{tool}"),
         format!("mcp_{server}_{tool}"),
         format!("{server}_{tool}"),
         format!("{server}__{tool}"),
         tool.to_owned(),
+        plain.clone(),
     ];
     if let Some(name) = names.iter().find(|name| asked.offers(name)) {
         return Ok(call(asked, name, input));
@@ -91,7 +94,7 @@ fn mcp(asked: &Asked, server: &str, tool: &str, input: &Map<String, Value>) -> R
     // Codex does the same and groups them by server.
     if asked.offers("tool_search") {
         let namespace = Some(format!("mcp__{server}"));
-        return Ok(Block::Call(Call { name: tool.to_owned(), namespace, input: Input::Json(input) }));
+        return Ok(Block::Call(Call { name: plain, namespace, input: Input::Json(input) }));
     }
     Err(missing(asked, &format!("the tool {tool} of the MCP server {server}")))
 }

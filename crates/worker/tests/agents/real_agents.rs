@@ -5,7 +5,8 @@
 //! model none that are not listed. Gemini CLI and the
 //! agents behind ACP do not say what kind of failure a cut stream is, so that their step fails instead of going on; an ACP
 //! agent that is killed may leave a child that holds its pipes, and its session may be lost with it. All of it on SQLite;
-//! on PostgreSQL what depends on what the ledger says: planning, executing, being killed and going on.
+//! on PostgreSQL what depends on what the ledger says: planning, executing, being killed and going on; by Landlock, which
+//! stands in where bubblewrap is missing, what depends on the sandbox.
 
 mod agent;
 mod broker;
@@ -13,6 +14,7 @@ mod escape;
 mod house;
 mod permission;
 mod stopping;
+mod tools;
 mod trouble;
 mod work;
 
@@ -20,6 +22,12 @@ use agent::Agent;
 
 /// Puts an agent to tests, each by its name.
 macro_rules! put {
+    ($module:ident by Landlock: $agent:expr => $($room:ident::$test:ident),* $(,)?) => {
+        mod $module {
+            $( #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $test() { super::house::LANDLOCK.scope((), super::$room::$test($agent)).await; } )*
+        }
+    };
     ($module:ident: $agent:expr => $($room:ident::$test:ident),* $(,)?) => {
         mod $module {
             $( #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -55,6 +63,10 @@ put! { codex: super::Agent::Codex =>
     permission::what_people_deny_is_not_done,
     permission::its_question_outlives_the_worker,
     permission::it_is_cancelled_while_it_waits,
+    tools::its_server_of_tools_answers,
+    tools::its_server_over_http_is_reached_from_its_sandbox,
+    tools::it_is_kept_to_the_tools_that_were_named,
+    tools::without_its_server_it_does_not_begin,
 }
 
 put! { codex_server: super::Agent::CodexServer =>
@@ -65,6 +77,8 @@ put! { codex_server: super::Agent::CodexServer =>
     trouble::a_used_up_quota_is_a_reason_to_stop,
     stopping::it_is_cancelled_in_the_middle_of_a_tool,
     stopping::its_session_goes_on_after_its_supervisor_was_killed,
+    tools::its_server_of_tools_answers,
+    tools::its_server_over_http_is_reached_from_its_sandbox,
 }
 
 put! { claude: super::Agent::Claude =>
@@ -87,6 +101,9 @@ put! { claude: super::Agent::Claude =>
     permission::its_question_outlives_the_worker,
     permission::its_question_dies_with_it,
     permission::it_is_cancelled_while_it_waits,
+    tools::its_server_of_tools_answers,
+    tools::its_server_over_http_is_reached_from_its_sandbox,
+    tools::it_is_kept_to_the_tools_that_were_named,
 }
 
 put! { opencode: super::Agent::Opencode =>
@@ -101,6 +118,9 @@ put! { opencode: super::Agent::Opencode =>
     trouble::a_cut_stream_is_taken_up_again,
     stopping::killed_it_fails_and_its_tool_goes_with_it,
     stopping::its_session_goes_on_after_its_supervisor_was_killed,
+    tools::its_server_of_tools_answers,
+    tools::its_server_over_http_is_reached_from_its_sandbox,
+    tools::it_is_kept_to_the_tools_that_were_named,
 }
 
 put! { gemini: super::Agent::Gemini =>
@@ -115,6 +135,9 @@ put! { gemini: super::Agent::Gemini =>
     trouble::a_silent_model_is_given_up_after_the_idle_limit,
     stopping::killed_it_fails_and_its_tool_goes_with_it,
     stopping::its_session_goes_on_after_its_supervisor_was_killed,
+    tools::its_server_of_tools_answers,
+    tools::its_server_over_http_is_reached_from_its_sandbox,
+    tools::it_is_kept_to_the_tools_that_were_named,
 }
 
 put! { acp_gemini: super::Agent::AcpGemini =>
@@ -127,6 +150,8 @@ put! { acp_gemini: super::Agent::AcpGemini =>
     trouble::a_used_up_quota_is_a_reason_to_stop,
     trouble::a_dead_model_is_tried_again_later_and_nothing_stays_behind,
     trouble::a_silent_model_is_given_up_after_the_idle_limit,
+    tools::its_server_of_tools_answers,
+    tools::its_server_over_http_is_reached_from_its_sandbox,
 }
 
 put! { acp_claude: super::Agent::AcpClaude =>
@@ -135,15 +160,20 @@ put! { acp_claude: super::Agent::AcpClaude =>
     permission::what_people_allow_is_done,
     permission::what_people_deny_is_not_done,
     permission::its_question_outlives_the_worker,
+    tools::its_server_of_tools_answers,
+    tools::its_server_over_http_is_reached_from_its_sandbox,
 }
 
 put! { acp_codex: super::Agent::AcpCodex =>
     work::its_tool_writes_a_file_that_pilothouse_commits,
+    tools::its_server_of_tools_answers,
 }
 
 put! { acp_opencode: super::Agent::AcpOpencode =>
     work::its_tool_writes_a_file_that_pilothouse_commits,
     permission::what_people_deny_is_not_done,
+    tools::its_server_of_tools_answers,
+    tools::its_server_over_http_is_reached_from_its_sandbox,
 }
 
 put! { codex_on_postgres on Postgres: super::Agent::Codex =>
@@ -176,5 +206,34 @@ put! { gemini_on_postgres on Postgres: super::Agent::Gemini =>
 
 put! { acp_gemini_on_postgres on Postgres: super::Agent::AcpGemini =>
     work::it_plans_and_its_answer_is_held_to_the_schema,
+    work::its_tool_writes_a_file_that_pilothouse_commits,
+}
+
+put! { codex_by_landlock by Landlock: super::Agent::Codex =>
+    work::its_tool_writes_a_file_that_pilothouse_commits,
+    stopping::it_is_cancelled_in_the_middle_of_a_tool,
+    tools::its_server_over_http_is_reached_from_its_sandbox,
+}
+
+put! { claude_by_landlock by Landlock: super::Agent::Claude =>
+    work::its_tool_writes_a_file_that_pilothouse_commits,
+    stopping::its_session_goes_on_after_its_supervisor_was_killed,
+}
+
+put! { opencode_by_landlock by Landlock: super::Agent::Opencode =>
+    work::its_tool_writes_a_file_that_pilothouse_commits,
+}
+
+put! { gemini_by_landlock by Landlock: super::Agent::Gemini =>
+    work::its_tool_writes_a_file_that_pilothouse_commits,
+    stopping::killed_it_fails_and_its_tool_goes_with_it,
+}
+
+put! { acp_gemini_by_landlock by Landlock: super::Agent::AcpGemini =>
+    work::its_tool_writes_a_file_that_pilothouse_commits,
+    permission::what_people_allow_is_done,
+}
+
+put! { acp_codex_by_landlock by Landlock: super::Agent::AcpCodex =>
     work::its_tool_writes_a_file_that_pilothouse_commits,
 }

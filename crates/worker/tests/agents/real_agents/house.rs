@@ -17,7 +17,7 @@ use domain::{
     step::{BlockedOn, Failure, StepState},
     task::{Task, TaskKind},
 };
-use engines::engine::{Configured, Permissions};
+use engines::engine::{Configured, McpOffer, Permissions};
 use forge::git::LocalPolicy;
 use host::process::{self, Command};
 use serde_json::{Value, json};
@@ -34,6 +34,11 @@ const PATIENCE: Duration = Duration::from_secs(240);
 tokio::task_local! {
     /// The database of the test that is being carried out; without a word, SQLite.
     pub(crate) static LEDGER: Ledger;
+}
+
+tokio::task_local! {
+    /// Set for tests that do without bubblewrap.
+    pub(crate) static LANDLOCK: ();
 }
 
 /// Where a test keeps its ledger.
@@ -124,6 +129,19 @@ impl House {
         self
     }
 
+    /// Gives the agent a server of tools.
+    pub(crate) fn served(mut self, offer: McpOffer) -> Self {
+        self.configured.servers.push(offer);
+        self
+    }
+
+    /// Everything that is kept of what attempts printed.
+    pub(crate) fn kept(&self) -> String {
+        let attempts = std::fs::read_dir(self.dir.path().join("attempts")).unwrap().flatten();
+        let files = attempts.flat_map(|attempt| ["stdout", "stderr", "output"].map(|name| attempt.path().join(name)));
+        files.map(|path| String::from_utf8_lossy(&std::fs::read(path).unwrap_or_default()).into_owned()).collect()
+    }
+
     /// Puts a broker between the agent and its model, which lets it use so many tokens.
     pub(crate) fn brokered(mut self, tokens: Option<u64>) -> Self {
         self.configured.broker = true;
@@ -181,6 +199,7 @@ impl House {
         config.drain = Duration::from_millis(200);
         config.local_repositories = LocalPolicy::OwnedBy(process::effective_uid());
         config.engines.insert(self.configured.clone());
+        config.sandbox.bubblewrap = LANDLOCK.try_with(|()| ()).is_err();
         change(&mut config);
         worker::start(config, self.control.clone()).await.unwrap()
     }
