@@ -27,7 +27,8 @@ Usage: cargo xtask <task>
         every test on SQLite and on a private PostgreSQL, with the real agents
         and with Schemathesis, then the harness
   bench [ROWS] [--json] [--quick]
-        store figures; PostgreSQL rows need pgbench
+        figures of the store, and without --quick those of engines; PostgreSQL rows
+        need pgbench
   check [fmt] [clippy] [structure] [deny]
         format, lints, structure, licences and sources; all of them when none is named
   pg -- COMMAND [ARGUMENTS]

@@ -1,6 +1,33 @@
 //! What the benchmark prints: a table for people, one JSON object a line for programs.
 
-use crate::bench::rows::Row;
+/// A figure, and what is asked of it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Figure {
+    pub name: &'static str,
+    pub unit: &'static str,
+    /// What the value is compared with.
+    pub limit: Option<&'static str>,
+    pub goal: Goal,
+}
+
+/// What a figure has to reach: at least `must`, hopefully `aim`; or at most, when less is better. It is asked of the ratio
+/// to the figure's limit, or of the value itself where there is none.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Goal {
+    pub must: f64,
+    pub aim: f64,
+    pub less_is_better: bool,
+}
+
+impl Goal {
+    pub fn is_met_by(self, reached: f64) -> bool {
+        if self.less_is_better { reached <= self.must } else { reached >= self.must }
+    }
+
+    pub fn is_exceeded_by(self, reached: f64) -> bool {
+        if self.less_is_better { reached <= self.aim } else { reached >= self.aim }
+    }
+}
 
 /// How a row came out.
 #[derive(Clone, Debug, PartialEq)]
@@ -20,7 +47,7 @@ pub enum Outcome {
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Report {
-    pub row: Row,
+    pub figure: Figure,
     pub outcome: Outcome,
 }
 
@@ -34,7 +61,7 @@ impl Report {
 
     /// What the goal is asked of.
     fn reached(&self) -> Option<f64> {
-        match (&self.outcome, self.row.limit()) {
+        match (&self.outcome, self.figure.limit) {
             (Outcome::Measured { .. }, Some(_)) => self.ratio(),
             (Outcome::Measured { value, .. }, None) => Some(*value),
             (Outcome::Missing { .. } | Outcome::Failed { .. }, _) => None,
@@ -43,37 +70,37 @@ impl Report {
 
     /// A row that is missing or has failed is not met.
     pub fn is_met(&self) -> bool {
-        self.reached().is_some_and(|reached| self.row.goal().is_met_by(reached))
+        self.reached().is_some_and(|reached| self.figure.goal.is_met_by(reached))
     }
 
     pub fn json(&self) -> String {
         let mut object = serde_json::Map::new();
-        object.insert("row".to_owned(), self.row.name().into());
+        object.insert("row".to_owned(), self.figure.name.into());
         match &self.outcome {
             Outcome::Measured { value, limit } => {
                 object.insert("value".to_owned(), rounded(*value).into());
-                object.insert("unit".to_owned(), self.row.unit().into());
+                object.insert("unit".to_owned(), self.figure.unit.into());
                 object.insert("limit".to_owned(), limit.map(rounded).into());
                 object.insert("ratio".to_owned(), self.ratio().map(rounded).into());
             }
             Outcome::Missing { reason } => drop(object.insert("missing".to_owned(), reason.as_str().into())),
             Outcome::Failed { reason } => drop(object.insert("failed".to_owned(), reason.as_str().into())),
         }
-        object.insert("goal".to_owned(), self.row.goal().must.into());
-        object.insert("aim".to_owned(), self.row.goal().aim.into());
+        object.insert("goal".to_owned(), self.figure.goal.must.into());
+        object.insert("aim".to_owned(), self.figure.goal.aim.into());
         object.insert("met".to_owned(), self.is_met().into());
         serde_json::Value::Object(object).to_string()
     }
 
     pub fn line(&self) -> String {
-        let name = self.row.name();
+        let name = self.figure.name;
         let (value, limit) = match &self.outcome {
-            Outcome::Missing { reason } => return format!("{name:<21} missing: {reason}"),
-            Outcome::Failed { reason } => return format!("{name:<21} failed: {reason}"),
+            Outcome::Missing { reason } => return format!("{name:<24} missing: {reason}"),
+            Outcome::Failed { reason } => return format!("{name:<24} failed: {reason}"),
             Outcome::Measured { value, limit } => (*value, *limit),
         };
-        let measured = format!("{name:<21} {value:>10.2} {:<13}", self.row.unit());
-        let (goal, reached) = (self.row.goal(), self.reached().unwrap_or(f64::NAN));
+        let measured = format!("{name:<24} {value:>10.2} {:<13}", self.figure.unit);
+        let (goal, reached) = (self.figure.goal, self.reached().unwrap_or(f64::NAN));
         let sign = if goal.less_is_better { "<=" } else { ">=" };
         let verdict = match (goal.is_exceeded_by(reached), goal.is_met_by(reached)) {
             (true, _) => "aim met",
@@ -81,7 +108,7 @@ impl Report {
             (false, false) => "NOT MET",
         };
         let asked = format!("{sign} {} (aim {})  {verdict}", goal.must, goal.aim);
-        match (limit, self.row.limit()) {
+        match (limit, self.figure.limit) {
             (Some(limit), Some(to)) => format!("{measured} {reached:>6.2}x  {asked}  to {limit:.2}: {to}"),
             (_, _) => format!("{measured} {:>7}  {asked}", ""),
         }
@@ -96,18 +123,21 @@ fn rounded(value: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bench::rows::Row;
 
     #[test]
     fn a_row_that_is_missing_is_not_met() {
-        let report = Report { row: Row::Postgres64, outcome: Outcome::Missing { reason: "no pgbench".to_owned() } };
+        let report =
+            Report { figure: Row::Postgres64.figure(), outcome: Outcome::Missing { reason: "no pgbench".to_owned() } };
 
         assert!(!report.is_met());
-        assert_eq!(report.line(), "postgres-64           missing: no pgbench");
+        assert_eq!(report.line(), "postgres-64              missing: no pgbench");
     }
 
     #[test]
     fn a_row_without_a_limit_is_judged_by_its_value() {
-        let of = |value| Report { row: Row::SqliteDrain, outcome: Outcome::Measured { value, limit: None } };
+        let of =
+            |value| Report { figure: Row::SqliteDrain.figure(), outcome: Outcome::Measured { value, limit: None } };
 
         assert!(of(25_000.0).is_met());
         assert!(!of(24_999.0).is_met());
@@ -115,7 +145,8 @@ mod tests {
 
     #[test]
     fn a_latency_is_met_from_below() {
-        let of = |value| Report { row: Row::Sqlite1, outcome: Outcome::Measured { value, limit: Some(1.0) } };
+        let of =
+            |value| Report { figure: Row::Sqlite1.figure(), outcome: Outcome::Measured { value, limit: Some(1.0) } };
 
         assert!(of(0.9).is_met());
         assert!(!of(1.1).is_met());

@@ -1,5 +1,7 @@
 //! What is measured, and what is asked of it.
 
+use crate::bench::report::{Figure, Goal};
+
 /// One figure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Row {
@@ -32,15 +34,6 @@ pub enum Kind {
     DrainBehind,
     /// A page of messages and a page of events.
     Pages,
-}
-
-/// What a row has to reach: at least `must`, hopefully `aim`; or at most, when less is better. It is asked of the ratio to
-/// the row's limit, or of the value itself where there is none.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Goal {
-    pub must: f64,
-    pub aim: f64,
-    pub less_is_better: bool,
 }
 
 impl Row {
@@ -92,7 +85,11 @@ impl Row {
         }
     }
 
-    pub fn unit(self) -> &'static str {
+    pub fn figure(self) -> Figure {
+        Figure { name: self.name(), unit: self.unit(), limit: self.limit(), goal: self.goal() }
+    }
+
+    fn unit(self) -> &'static str {
         match self.kind() {
             Kind::Rate { .. } => "operations/s",
             Kind::Latency | Kind::Start | Kind::Pages => "ms (p50)",
@@ -100,8 +97,7 @@ impl Row {
         }
     }
 
-    /// What the value is compared with.
-    pub fn limit(self) -> Option<&'static str> {
+    fn limit(self) -> Option<&'static str> {
         match (self.kind(), self.needs_postgres()) {
             (Kind::Rate { .. }, false) => Some("raw loop, 256 operations per COMMIT"),
             (Kind::Rate { .. }, true) => Some("pgbench -N -M prepared -c 64"),
@@ -114,7 +110,7 @@ impl Row {
         }
     }
 
-    pub fn goal(self) -> Goal {
+    fn goal(self) -> Goal {
         let more = |must, aim| Goal { must, aim, less_is_better: false };
         let less = |must, aim| Goal { must, aim, less_is_better: true };
         match self {
@@ -149,15 +145,5 @@ impl Row {
 
     pub fn needs_pgbench(self) -> bool {
         self.needs_postgres() && matches!(self.kind(), Kind::Rate { .. })
-    }
-}
-
-impl Goal {
-    pub fn is_met_by(self, reached: f64) -> bool {
-        if self.less_is_better { reached <= self.must } else { reached >= self.must }
-    }
-
-    pub fn is_exceeded_by(self, reached: f64) -> bool {
-        if self.less_is_better { reached <= self.aim } else { reached >= self.aim }
     }
 }

@@ -110,7 +110,7 @@ pub async fn run(rows: &[Row], plan: Plan, say: impl Fn(&str)) -> Vec<Report> {
         Some(reason) => Outcome::Missing { reason: reason.to_owned() },
         None => measured.get(row.name()).map_or_else(|| Series::default().outcome(), Series::outcome),
     };
-    let reports = rows.iter().map(|row| Report { row: *row, outcome: outcome(*row) }).collect();
+    let reports = rows.iter().map(|row| Report { figure: row.figure(), outcome: outcome(*row) }).collect();
     bench.end().await;
     reports
 }
