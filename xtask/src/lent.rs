@@ -73,6 +73,24 @@ impl Lent {
             State::LeftOut => skip(arguments, self.kind.tests),
         }
     }
+
+    /// Whether they are of this kind, and their tests are to run.
+    pub(crate) fn are_of(&self, kind: &Kind) -> bool {
+        self.kind.flag == kind.flag && !matches!(self.state, State::LeftOut)
+    }
+
+    /// Arguments for every test but theirs.
+    pub(crate) fn others(&self) -> Vec<String> {
+        let mut arguments = Vec::new();
+        skip(&mut arguments, self.kind.tests);
+        arguments
+    }
+
+    /// Arguments for their tests alone, so many side by side.
+    pub(crate) fn alone(&self, threads: usize) -> Vec<String> {
+        let threads = format!("--test-threads={threads}");
+        ["--tests", self.kind.tests, "--", &threads].map(str::to_owned).to_vec()
+    }
 }
 
 /// One more argument for the test programs, which then count what was filtered out.

@@ -40,6 +40,26 @@ fn sandbox() -> Result<()> {
 }
 
 fn pass(server: &Server, lent: &[Lent], arguments: &[String]) -> Result<bool> {
+    // Agents wait for their models more than they work, so that more of their tests can run side by side than there are
+    // cores. Named tests run as they were named.
+    let apart = lent.iter().find(|programs| arguments.is_empty() && programs.are_of(&agents::KIND));
+    if let Some(agents) = apart {
+        let patient = std::thread::available_parallelism()?.get() * 2;
+        return Ok(test(server, lent, &agents.others())?
+            && test(server, lent, &agents.alone(patient))?
+            && harnesses(server)?);
+    }
+    if !test(server, lent, arguments)? {
+        return Ok(false);
+    }
+    if !arguments.is_empty() {
+        say("xtask: arguments narrowed the tests, so the harness does not run");
+        return Ok(true);
+    }
+    harnesses(server)
+}
+
+fn test(server: &Server, lent: &[Lent], arguments: &[String]) -> Result<bool> {
     let mut cargo = process::cargo();
     cargo.args(["test", "--locked", "--profile", "ci"]);
     if !names_a_package(arguments) {
@@ -49,13 +69,10 @@ fn pass(server: &Server, lent: &[Lent], arguments: &[String]) -> Result<bool> {
     for programs in lent {
         programs.lend(&mut cargo, &mut told);
     }
-    if !process::status(server.lend(cargo.args(told)))?.success() {
-        return Ok(false);
-    }
-    if !arguments.is_empty() {
-        say("xtask: arguments narrowed the tests, so the harness does not run");
-        return Ok(true);
-    }
+    Ok(process::status(server.lend(cargo.args(told)))?.success())
+}
+
+fn harnesses(server: &Server) -> Result<bool> {
     for harness in HARNESSES {
         say(&format!("xtask: harness `{}`", harness.name));
         let ended = process::status(server.lend(process::cargo().args(harness.cargo)))?;

@@ -41,3 +41,13 @@ fn a_flag_for_the_test_programs_is_not_the_task_s() {
     let told = command.get_envs().find(|(name, _)| *name == KIND.missing).and_then(|(_, value)| value);
     assert_eq!(told, Some("there are no robots".as_ref()));
 }
+
+#[test]
+fn their_tests_can_run_apart_from_all_others() {
+    let lent = KIND.prepare(&mut Vec::new()).unwrap();
+    assert_eq!(lent.others(), words("-- --skip robots::"));
+    assert_eq!(lent.alone(4), words("--tests robots:: -- --test-threads=4"));
+    assert!(lent.are_of(&KIND));
+    let left_out = KIND.prepare(&mut words("--no-robots")).unwrap();
+    assert!(!left_out.are_of(&KIND));
+}
