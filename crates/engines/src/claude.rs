@@ -6,6 +6,7 @@
 
 mod messages;
 mod result;
+pub(crate) mod sessions;
 mod talk;
 #[cfg(test)]
 mod tests;

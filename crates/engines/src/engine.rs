@@ -13,6 +13,7 @@ mod mcp;
 mod meter;
 mod prepared;
 mod request;
+mod session_file;
 mod table;
 mod transcript;
 #[cfg(test)]
@@ -36,3 +37,4 @@ pub(crate) use json::{Fields, text_of};
 pub(crate) use mcp::{headers, variables};
 pub(crate) use meter::Meter;
 pub(crate) use request::utf8;
+pub(crate) use session_file::SessionFiles;

@@ -4,6 +4,7 @@
 //! unasked, and a checkout that it does not trust makes it leave with exit code 55: it is told to trust this one, and
 //! what holds it is around it. It says nothing of costs, and its sessions have names that can be chosen.
 
+pub(crate) mod sessions;
 #[cfg(test)]
 mod tests;
 

@@ -47,17 +47,7 @@ fn finished(state: &ParseState, event: &Value) -> Finished {
 fn usage(state: &mut ParseState, event: &Value) -> Option<EngineEvent> {
     let models = event.get("modelUsage").and_then(Value::as_object).filter(|models| !models.is_empty());
     let Some(models) = models else {
-        let usage = event.get("usage")?;
-        let cached = usage.count("cache_read_input_tokens");
-        let written = usage.count("cache_creation_input_tokens");
-        let own = Usage {
-            input_tokens: sum([usage.count("input_tokens"), cached, written]),
-            cached_tokens: cached,
-            cache_write_tokens: written,
-            output_tokens: usage.count("output_tokens"),
-            reasoning_tokens: None,
-            cost_micro_usd: None,
-        };
+        let own = usage_of(event.get("usage")?);
         return if own.is_nothing() { None } else { state.counted(own) };
     };
     let add = |name: &str| sum(models.values().map(|model| model.count(name)));
@@ -71,6 +61,20 @@ fn usage(state: &mut ParseState, event: &Value) -> Option<EngineEvent> {
         cost_micro_usd: event.micro_usd("total_cost_usd"),
     };
     state.metered(total)
+}
+
+/// What one answer of the API says that it used; its input leaves out what came from a cache or went into one.
+pub(super) fn usage_of(usage: &Value) -> Usage {
+    let cached = usage.count("cache_read_input_tokens");
+    let written = usage.count("cache_creation_input_tokens");
+    Usage {
+        input_tokens: sum([usage.count("input_tokens"), cached, written]),
+        cached_tokens: cached,
+        cache_write_tokens: written,
+        output_tokens: usage.count("output_tokens"),
+        reasoning_tokens: None,
+        cost_micro_usd: None,
+    }
 }
 
 /// The sum of what is known; `None` when nothing is.

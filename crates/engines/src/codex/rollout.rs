@@ -2,9 +2,9 @@
 //! failed or was killed.
 
 use super::usage_of;
-use crate::engine::{Fields, Usage};
+use crate::engine::{Fields, SessionFiles, Usage};
 use serde_json::Value;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// How much of the end of the file is looked at; counts come after every call.
 const TAIL: usize = 8 << 20;
@@ -13,9 +13,10 @@ const MAX_DIRS: usize = 200;
 
 /// What the thread has used, `None` where no file says so.
 pub(crate) fn total(codex_home: &Path, thread: &str) -> Option<Usage> {
-    let file = find(&codex_home.join("sessions"), thread)?;
-    let (_, length) = host::fs::read_at(&file, 0, 0).ok()?;
-    let (bytes, _) = host::fs::read_at(&file, length.saturating_sub(TAIL as u64), TAIL).ok()?;
+    let found = SessionFiles::of(codex_home)?;
+    let file = find(&found, thread)?;
+    let (_, length) = found.read(&file, 0, 0);
+    let (bytes, _) = found.read(&file, length.saturating_sub(TAIL as u64), TAIL);
     last_count(&bytes)
 }
 
@@ -39,21 +40,20 @@ fn count_of(line: &str) -> Option<Usage> {
 }
 
 /// `sessions/YYYY/MM/DD/rollout-<time>-<thread>.jsonl`
-fn find(sessions: &Path, thread: &str) -> Option<PathBuf> {
+fn find(found: &SessionFiles, thread: &str) -> Option<String> {
     let ending = format!("-{thread}.jsonl");
-    let mut dirs = vec![(sessions.to_owned(), 0)];
+    let mut dirs = vec![("sessions".to_owned(), 0)];
     let mut n_dirs = 0;
     while let Some((dir, depth)) = dirs.pop() {
         n_dirs += 1;
         if n_dirs > MAX_DIRS {
             return None;
         }
-        for name in host::fs::list_names(&dir).unwrap_or_default() {
-            let path = dir.join(&name);
-            if depth < 3 {
-                dirs.push((path, depth + 1));
-            } else if name.starts_with("rollout-") && name.ends_with(&ending) {
-                return Some(path);
+        for (name, is_dir) in found.names(&dir) {
+            if is_dir && depth < 3 {
+                dirs.push((format!("{dir}/{name}"), depth + 1));
+            } else if !is_dir && depth == 3 && name.starts_with("rollout-") && name.ends_with(&ending) {
+                return Some(format!("{dir}/{name}"));
             }
         }
     }

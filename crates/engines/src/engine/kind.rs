@@ -194,13 +194,10 @@ impl Engine {
     pub(super) fn session_total(self, session: &str, home: &Path) -> Option<Usage> {
         match self {
             Self::Codex => codex::rollout::total(&home.join(codex::HOME), session),
-            Self::Shell
-            | Self::Scripted
-            | Self::Claude
-            | Self::Opencode
-            | Self::Gemini
-            | Self::Acp
-            | Self::CodeMachine => None,
+            Self::Claude => claude::sessions::total(home, session),
+            Self::Gemini => gemini::sessions::total(home, session),
+            // opencode says of each step what it used, as soon as it is done.
+            Self::Shell | Self::Scripted | Self::Opencode | Self::Acp | Self::CodeMachine => None,
         }
     }
 }

@@ -7,6 +7,7 @@ use crate::exit::Exit;
 use crate::protocol::{Reply, Request, Started};
 use crate::scripted::scenario::{self, Scenario};
 use crate::spec::Spec;
+use crate::{claude, gemini};
 use serde::de::DeserializeOwned;
 use testkit::fuzz::Fuzz;
 use testkit::fuzz::json::Corpus;
@@ -32,6 +33,21 @@ fn a_thread_file_of_codex_is_read_whatever_it_holds() {
         doubled.push(b'\n');
         doubled.extend_from_slice(input);
         assert_eq!(rollout::last_count(&doubled), whole);
+    });
+}
+
+const CLAUDE: &str = r#"{"type":"assistant","message":{"id":"m1","usage":{"input_tokens":200,"cache_creation_input_tokens":0,"cache_read_input_tokens":1000,"output_tokens":34}}}"#;
+const GEMINI: &str = r#"{"id":"a","type":"gemini","tokens":{"input":1200,"output":34,"cached":1000,"thoughts":0,"tool":0,"total":1234}}"#;
+
+#[test]
+fn messages_in_session_files_are_counted_or_not_whatever_they_hold() {
+    let corpus = Corpus::new([CLAUDE.to_owned(), GEMINI.to_owned()]);
+    Fuzz::new("messages in session files", N_RUNS).run(|random, input| {
+        corpus.draw(random, input);
+        let line = String::from_utf8_lossy(input);
+        for counted in [claude::sessions::count_of(&line), gemini::sessions::count_of(&line)] {
+            assert!(counted.is_none_or(|(_, usage)| usage.is_known()));
+        }
     });
 }
 

@@ -58,10 +58,11 @@ struct Promise {
     calls: Option<u64>,
 }
 
-/// `wire`: a broker counts, instead of the engine alone. A call whose tool runs is not in an engine's own books yet.
-fn promised(victim: Victim, moment: Moment, wire: bool) -> Promise {
+/// `at_once`: a call is in the books while its tool still runs, because a broker counts, or because the agent writes it
+/// down as soon as it was answered. Codex does only once the tool has ended.
+fn promised(victim: Victim, moment: Moment, at_once: bool) -> Promise {
     let promise = |way, trace, calls| Promise { way, trace, calls };
-    let untold = u64::from(wire);
+    let untold = u64::from(at_once);
     match (victim, moment) {
         (Victim::Supervisor, Moment::Launch) => promise(Way::Again, Some("begun ended after"), Some(3)),
         (Victim::Supervisor, Moment::Start) => promise(Way::Resumed, Some("mended"), Some(2)),
@@ -70,7 +71,7 @@ fn promised(victim: Victim, moment: Moment, wire: bool) -> Promise {
         (Victim::Worker, _) => promise(Way::Adopted, Some("begun ended after"), Some(3)),
         (Victim::Server, _) => promise(Way::Undisturbed, Some("begun ended after"), Some(3)),
         (Victim::Engine, Moment::Launch | Moment::Start) => promise(Way::Failed("engine_killed"), None, None),
-        (Victim::Engine, Moment::Middle) => promise(Way::Failed("engine_killed"), None, wire.then_some(1)),
+        (Victim::Engine, Moment::Middle) => promise(Way::Failed("engine_killed"), None, at_once.then_some(1)),
         (Victim::Engine, Moment::End) => promise(Way::Failed("engine_killed"), None, Some(2)),
         (Victim::Tool, Moment::Launch | Moment::Start) => promise(Way::Undisturbed, Some("after"), Some(3)),
         (Victim::Tool, Moment::Middle) => promise(Way::Undisturbed, Some("begun after"), Some(3)),
@@ -231,7 +232,7 @@ fn carry_out(on: On, agent: Agent, victim: Victim, moment: Moment) {
     cell.reach();
     let held = cell.kill();
     cell.go_on();
-    cell.hold_to(promised(victim, moment, counts_on_the_wire(on)));
+    cell.hold_to(promised(victim, moment, counts_on_the_wire(on) || agent == Agent::Claude));
     cell.site.wait_for("what there was to be gone", || !held.iter().any(Process::is_alive));
     cell.site.close();
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use host::process::{self, Command};
+use serde_json::json;
 use testkit::models::{Reply, Rule, Scenario};
 
 use super::{
@@ -51,6 +52,11 @@ pub(crate) async fn killed_it_fails_and_its_tool_goes_with_it(agent: Agent) {
 
     let blocked = house.expect(id, "blocked").await;
     assert_eq!(failure_of(&blocked).code, "engine_killed", "{:?}", failure_of(&blocked));
+    if matches!(agent, Agent::Claude | Agent::Gemini) {
+        // Its stream never said so; the file of its session does. Others write there only once the tool has ended.
+        let end = &house.event(id, "step_execution_failed").await["end"];
+        assert_eq!((&end["usage"]["input_tokens"], &end["usage"]["output_tokens"]), (&json!(100), &json!(20)), "{end}");
+    }
     house.empty().await;
     worker.drain().await;
 }
