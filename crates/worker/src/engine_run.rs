@@ -236,6 +236,8 @@ impl Worker {
             Err(LaunchError::Program(failure)) => Ok(failed(ErrorClass::Unavailable.code(), failure.to_string())),
             // Whether anything runs is not known; the next try finds the attempt begun and takes it over.
             Err(error @ (LaunchError::NotReady(_) | LaunchError::Unreachable(_))) => Err(Failure::retry(full(&error))),
+            // Killed, perhaps, and whatever it had begun with it.
+            Err(error @ LaunchError::Died { .. }) => Ok(Ran::CutOff { why: full(&error) }),
             Err(error) => Ok(failed("supervisor_failed", full(&error))),
         }
     }

@@ -215,6 +215,8 @@ impl Worker {
             Err(error @ (LaunchError::NotReady(_) | LaunchError::Unreachable(_))) => {
                 return Err(Failure::retry(full(&error)));
             }
+            // Killed, perhaps, and whatever it had begun with it.
+            Err(error @ LaunchError::Died { .. }) => return Ok(Checked::CutOff { why: full(&error) }),
             Err(error) => (QaVerdict::Inconclusive, None, full(&error)),
         };
         let printed = spool::tail(&dir, Stream::Output, MAX_DETAIL).map_err(Failure::retry)?;

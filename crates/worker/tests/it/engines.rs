@@ -283,6 +283,35 @@ on_both! {
         second.drain().await;
     }
 
+    async fn a_supervisor_that_is_killed_before_it_is_ready_is_followed_by_another(app: &TestApp) {
+        let player = Player::new(app, &[&[BEGUN, FIXED, &said("Done."), &used(50, 5)]]);
+        let dir = app.ledger.dir().join("player");
+        let work = Work::new(app, json!([]), chosen("codex")).await;
+        let killed = dir.join("supervise");
+        let script = format!(
+            "#!/bin/sh\ncase \"$2\" in\n*/attempts/*/check-1/*) mkdir {0}/check 2>/dev/null && kill -9 $$ ;;\n\
+             */attempts/*) mkdir {0}/engine 2>/dev/null && kill -9 $$ ;;\nesac\nexec {1} \"$@\"\n",
+            dir.display(),
+            super::exe().display(),
+        );
+        std::fs::write(&killed, script).unwrap();
+        std::fs::set_permissions(&killed, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let worker = work.worker_with(|config| {
+            player.configure(Engine::Codex)(config);
+            config.exe = killed;
+        }).await;
+
+        let id = work.protocol(Some(one_step())).await;
+        let done = work.until(id, &["completed", "blocked", "failed"]).await;
+
+        assert_eq!(done.state.name(), "completed", "{:?}", done.state);
+        let events = work.events(id).await;
+        let count = |kind: &str| events.iter().filter(|known| *known == kind).count();
+        assert_eq!((count("step_interrupted"), count("qa_interrupted")), (1, 1), "{events:?}");
+        assert_eq!(player.calls().len(), 1);
+        worker.drain().await;
+    }
+
     async fn a_plan_that_does_not_meet_its_schema_is_given_back_once(app: &TestApp) {
         let plan = json!({"plan_md": "# Plan", "context_md": "", "log_md": "", "step_files": [
             {"filename": "00-setup.md", "content": "Look."}]});
