@@ -14,7 +14,7 @@ pub(crate) use driver::run;
 pub(crate) use permissions::Policy;
 pub(crate) use questions::{Questions, wanted};
 
-use crate::engine::{EngineError, EngineEvent, EngineRequest, Prepared, Wanted, utf8};
+use crate::engine::{EngineError, EngineEvent, EngineRequest, ErrorClass, Permission, Prepared, Wanted, utf8};
 use answers::Answer;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -35,8 +35,44 @@ pub(crate) enum Out {
     },
 }
 
+/// Why nothing more will be heard of an engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lost {
+    /// It ended, or closed its output.
+    Ended,
+    /// A signal ended it.
+    Killed { signal: i32 },
+    /// It was asked to stop and did not say that it had.
+    Deaf,
+    /// Somebody wants it to end, and there is nothing to ask it to stop.
+    Unwanted,
+}
+
+impl Lost {
+    pub(crate) fn class(self) -> ErrorClass {
+        match self {
+            Self::Killed { .. } => ErrorClass::Killed,
+            Self::Ended | Self::Deaf | Self::Unwanted => ErrorClass::ProtocolError,
+        }
+    }
+}
+
+impl std::fmt::Display for Lost {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Ended => f.write_str("ended"),
+            Self::Killed { signal } => write!(f, "was ended by signal {signal}"),
+            Self::Deaf => f.write_str("did not stop when it was asked to"),
+            Self::Unwanted => f.write_str("was told to end"),
+        }
+    }
+}
+
 /// One side of a conversation, ours.
 pub(crate) trait Conversation {
+    /// What the answer to a question of the engine's needs.
+    type Waiting;
+
     fn start(&mut self) -> Vec<Out>;
     /// Takes one line of the engine's.
     fn receive(&mut self, line: &str) -> Vec<Out>;
@@ -45,11 +81,26 @@ pub(crate) trait Conversation {
     /// Asks the engine to stop what it does.
     fn cancel(&mut self) -> Option<Value>;
     /// The engine is gone before its answer came.
-    fn lost(&mut self, how: &str) -> Vec<Out>;
+    fn lost(&mut self, how: Lost) -> Vec<Out>;
+    /// What people are asked, one after the other.
+    fn questions(&mut self) -> &mut Questions<Self::Waiting>;
+    /// Answers a question on the wire and tells what it came to. `by`: which question it was and who answered, where it
+    /// was not the policy.
+    fn reply(&mut self, answer: Permission, waiting: &Self::Waiting, by: Option<(String, String)>) -> Vec<Out>;
+
     /// What people are asked at the moment.
-    fn question(&self) -> Option<&Wanted>;
-    /// They answered it.
-    fn answered(&mut self, answer: &Answer) -> Vec<Out>;
+    fn question(&mut self) -> Option<&Wanted> {
+        self.questions().first()
+    }
+
+    /// People answered what they were asked.
+    fn answered(&mut self, answer: &Answer) -> Vec<Out> {
+        let Some((wanted, waiting)) = self.questions().settle() else { return Vec::new() };
+        let permission = if answer.allowed { Permission::Allowed } else { Permission::Denied };
+        let mut out = self.reply(permission, &waiting, Some((wanted.question, answer.by.clone())));
+        out.extend(self.questions().told());
+        out
+    }
 }
 
 /// What a driver is told: a private file that it reads and removes at its start, before the engine runs.

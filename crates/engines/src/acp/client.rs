@@ -5,11 +5,10 @@
 
 use super::script::Script;
 use super::updates::Updates;
-use crate::engine::{Asked, EngineEvent, ErrorClass, Fields, Finished, Permission, Usage, Wanted, answer_in, text_of};
+use crate::engine::{Asked, EngineEvent, ErrorClass, Fields, Finished, Permission, Usage, answer_in, text_of};
 use crate::sandbox::Profile;
-use crate::talk::answers::Answer;
 use crate::talk::permissions::Needs;
-use crate::talk::{Conversation, Out, Questions, wanted};
+use crate::talk::{Conversation, Lost, Out, Questions, wanted};
 use serde_json::{Value, json};
 
 const NEEDS: Needs = Needs {
@@ -42,7 +41,7 @@ pub(super) struct Client {
 
 /// What the answer to a question of the agent needs.
 #[derive(Debug)]
-struct Waiting {
+pub(super) struct Waiting {
     /// The number of the agent's request.
     id: Value,
     options: Vec<Value>,
@@ -59,6 +58,8 @@ impl Client {
 }
 
 impl Conversation for Client {
+    type Waiting = Waiting;
+
     fn start(&mut self) -> Vec<Out> {
         let nothing = json!({"fs": {"readTextFile": false, "writeTextFile": false}, "terminal": false});
         let params = json!({
@@ -94,23 +95,24 @@ impl Conversation for Client {
         (self.stage == Stage::Prompting).then_some(cancel)
     }
 
-    fn lost(&mut self, how: &str) -> Vec<Out> {
+    fn lost(&mut self, how: Lost) -> Vec<Out> {
         if self.stage == Stage::Done {
             return Vec::new();
         }
-        self.finish(Finished::of_class(ErrorClass::ProtocolError, format!("the agent {how} before it had answered")))
+        self.finish(Finished::of_class(how.class(), format!("the agent {how} before it had answered")))
     }
 
-    fn question(&self) -> Option<&Wanted> {
-        self.questions.first()
+    fn questions(&mut self) -> &mut Questions<Waiting> {
+        &mut self.questions
     }
 
-    fn answered(&mut self, answer: &Answer) -> Vec<Out> {
-        let Some((wanted, waiting)) = self.questions.settle() else { return Vec::new() };
-        let permission = if answer.allowed { Permission::Allowed } else { Permission::Denied };
-        let by = Some((wanted.question, answer.by.clone()));
-        let mut out = self.reply(permission, &waiting, by);
-        out.extend(self.questions.first().map(|next| Out::Tell(EngineEvent::PermissionWanted(next.clone()))));
+    fn reply(&mut self, answer: Permission, waiting: &Waiting, by: Option<(String, String)>) -> Vec<Out> {
+        let (answer, result) = chosen(answer, &waiting.options);
+        let (question, by) = by.unzip();
+        let asked = Asked { answer, question, by, ..waiting.call.clone() };
+        let mut out = self.pause();
+        out.push(Out::Tell(EngineEvent::PermissionAsked(asked)));
+        out.push(Out::Send(json!({"jsonrpc": "2.0", "id": waiting.id, "result": result})));
         out
     }
 }
@@ -192,17 +194,6 @@ impl Client {
             Ok(None) => Vec::new(),
             Err(waiting) => self.reply(Permission::Denied, &waiting, None),
         }
-    }
-
-    /// Answers a question on the wire and tells what it came to.
-    fn reply(&mut self, wanted: Permission, waiting: &Waiting, by: Option<(String, String)>) -> Vec<Out> {
-        let (answer, result) = chosen(wanted, &waiting.options);
-        let (question, by) = by.unzip();
-        let asked = Asked { answer, question, by, ..waiting.call.clone() };
-        let mut out = self.pause();
-        out.push(Out::Tell(EngineEvent::PermissionAsked(asked)));
-        out.push(Out::Send(json!({"jsonrpc": "2.0", "id": waiting.id, "result": result})));
-        out
     }
 
     fn response(&mut self, message: &Value) -> Vec<Out> {

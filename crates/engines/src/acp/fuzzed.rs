@@ -4,7 +4,7 @@ use super::client::Client;
 use super::script::Script;
 use crate::engine::{EngineEvent, Permissions};
 use crate::sandbox::Profile;
-use crate::talk::{Conversation, Out, Policy};
+use crate::talk::{Conversation, Lost, Out, Policy};
 use serde_json::Value;
 
 #[derive(Debug, Default)]
@@ -51,7 +51,7 @@ impl Talk {
 
     /// The agent is gone.
     pub(crate) fn lose(&mut self) {
-        let out = self.client.lost("ended");
+        let out = self.client.lost(Lost::Ended);
         self.take(out);
     }
 

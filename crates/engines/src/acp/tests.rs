@@ -5,7 +5,7 @@ use super::script::Script;
 use crate::engine::{Asked, EngineEvent, ErrorClass, Finished, Permission, Permissions, Usage, Wanted};
 use crate::sandbox::Profile;
 use crate::talk::answers::Answer;
-use crate::talk::{Conversation, Out, Policy};
+use crate::talk::{Conversation, Lost, Out, Policy};
 use serde_json::{Value, json};
 use std::path::Path;
 
@@ -414,11 +414,23 @@ fn an_agent_that_is_gone_or_talks_nonsense_has_not_finished() {
         held.take(client.receive(line));
     }
     assert_eq!(held.done, None);
-    held.take(client.lost("ended"));
+    held.take(client.lost(Lost::Ended));
     assert_eq!(held.last_word().class, Some(ErrorClass::ProtocolError));
-    held.take(client.lost("ended"));
+    held.take(client.lost(Lost::Ended));
     held.take(client.receive(&stop("end_turn").to_string()));
     assert_eq!(held.told.iter().filter(|event| matches!(event, EngineEvent::Finished(_))).count(), 1);
+}
+
+#[test]
+fn an_agent_that_was_killed_has_not_failed_by_itself() {
+    let mut client = Client::new(script());
+    let mut held = Held::default();
+    held.take(client.start());
+
+    held.take(client.lost(Lost::Killed { signal: 9 }));
+
+    assert_eq!(held.last_word().class, Some(ErrorClass::Killed));
+    assert_eq!(held.last_word().message, "the agent was ended by signal 9 before it had answered");
 }
 
 #[test]

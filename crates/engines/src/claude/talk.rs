@@ -5,10 +5,9 @@
 //! are lines of ours. It has to be told that nothing more will come: its input is closed after its first result, and what
 //! it still does in the background goes on.
 
-use crate::engine::{Asked, EngineEvent, Fields, Permission, Wanted, text_of};
-use crate::talk::answers::Answer;
+use crate::engine::{Asked, EngineEvent, Fields, Permission, text_of};
 use crate::talk::permissions::Needs;
-use crate::talk::{Conversation, Out, Policy, Questions, wanted};
+use crate::talk::{Conversation, Lost, Out, Policy, Questions, wanted};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -44,7 +43,7 @@ pub(super) struct Client {
 }
 
 #[derive(Debug)]
-struct Waiting {
+pub(super) struct Waiting {
     /// The number of its request.
     request: String,
     input: Value,
@@ -95,27 +94,13 @@ impl Client {
 
     /// It no longer waits for an answer.
     fn took_back(&mut self, request: &str) -> Vec<Out> {
-        let first = self.questions.first().map(|wanted| wanted.question.clone());
-        let gone = self.questions.take_back(|waiting| waiting.request == request);
-        let asked = |gone: &Wanted| Asked {
-            question: Some(gone.question.clone()),
-            by: Some("the engine took the question back".to_owned()),
-            ..Asked::by_policy(&gone.id, &gone.tool, gone.input.clone(), Permission::Denied)
-        };
-        let told = gone.iter().filter(|gone| Some(&gone.question) == first.as_ref());
-        let mut out: Vec<Out> = told.map(|gone| Out::Tell(EngineEvent::PermissionAsked(asked(gone)))).collect();
-        if !out.is_empty() {
-            out.extend(self.next_question());
-        }
-        out
-    }
-
-    fn next_question(&self) -> Option<Out> {
-        self.questions.first().map(|next| Out::Tell(EngineEvent::PermissionWanted(next.clone())))
+        self.questions.take_back(|waiting| waiting.request == request)
     }
 }
 
 impl Conversation for Client {
+    type Waiting = Waiting;
+
     fn start(&mut self) -> Vec<Out> {
         let request = json!({"subtype": "initialize"});
         vec![Out::Send(json!({"type": "control_request", "request_id": "begin", "request": request}))]
@@ -164,7 +149,7 @@ impl Conversation for Client {
             .then(|| json!({"type": "control_request", "request_id": "interrupt", "request": request}))
     }
 
-    fn lost(&mut self, how: &str) -> Vec<Out> {
+    fn lost(&mut self, how: Lost) -> Vec<Out> {
         match std::mem::replace(&mut self.stage, Stage::Done) {
             Stage::Done => Vec::new(),
             Stage::Leaving => vec![Out::Done { ok: self.ok }],
@@ -176,16 +161,12 @@ impl Conversation for Client {
         }
     }
 
-    fn question(&self) -> Option<&Wanted> {
-        self.questions.first()
+    fn questions(&mut self) -> &mut Questions<Waiting> {
+        &mut self.questions
     }
 
-    fn answered(&mut self, answer: &Answer) -> Vec<Out> {
-        let Some((wanted, waiting)) = self.questions.settle() else { return Vec::new() };
-        let permission = if answer.allowed { Permission::Allowed } else { Permission::Denied };
-        let mut out = reply(permission, &waiting, Some((wanted.question, answer.by.clone())));
-        out.extend(self.next_question());
-        out
+    fn reply(&mut self, answer: Permission, waiting: &Waiting, by: Option<(String, String)>) -> Vec<Out> {
+        reply(answer, waiting, by)
     }
 }
 

@@ -4,10 +4,9 @@
 //! commands and changes it wants to make. What it tells is put into the words of `codex exec`, so that both are read in
 //! the same way; usage is told as the sum of the thread, as there.
 
-use crate::engine::{Asked, EngineEvent, ErrorClass, Fields, Finished, Permission, RateLimit, Reset, Wanted, text_of};
-use crate::talk::answers::Answer;
+use crate::engine::{Asked, EngineEvent, ErrorClass, Fields, Finished, Permission, RateLimit, Reset, text_of};
 use crate::talk::permissions::Needs;
-use crate::talk::{Conversation, Out, Policy, Questions, wanted};
+use crate::talk::{Conversation, Lost, Out, Policy, Questions, wanted};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::collections::VecDeque;
@@ -59,7 +58,7 @@ pub(super) struct Client {
 }
 
 #[derive(Debug)]
-struct Waiting {
+pub(super) struct Waiting {
     /// The number of its request.
     id: Value,
     call: Asked,
@@ -274,27 +273,13 @@ impl Client {
 
     /// It no longer waits for an answer. One that was just given is gone from here already.
     fn took_back(&mut self, request: &Value) -> Vec<Out> {
-        let first = self.questions.first().map(|wanted| wanted.question.clone());
-        let gone = self.questions.take_back(|waiting| waiting.id == *request);
-        let asked = |gone: &Wanted| Asked {
-            question: Some(gone.question.clone()),
-            by: Some("the engine took the question back".to_owned()),
-            ..Asked::by_policy(&gone.id, &gone.tool, gone.input.clone(), Permission::Denied)
-        };
-        let told = gone.iter().filter(|gone| Some(&gone.question) == first.as_ref());
-        let mut out: Vec<Out> = told.map(|gone| Out::Tell(EngineEvent::PermissionAsked(asked(gone)))).collect();
-        if !out.is_empty() {
-            out.extend(self.next_question());
-        }
-        out
-    }
-
-    fn next_question(&self) -> Option<Out> {
-        self.questions.first().map(|next| Out::Tell(EngineEvent::PermissionWanted(next.clone())))
+        self.questions.take_back(|waiting| waiting.id == *request)
     }
 }
 
 impl Conversation for Client {
+    type Waiting = Waiting;
+
     fn start(&mut self) -> Vec<Out> {
         let client = json!({"name": "pilothouse", "title": "Pilothouse", "version": env!("CARGO_PKG_VERSION")});
         vec![self.ask("initialize", &json!({"clientInfo": client}))]
@@ -329,7 +314,7 @@ impl Conversation for Client {
         Some(json!({"id": self.waiting, "method": "turn/interrupt", "params": params}))
     }
 
-    fn lost(&mut self, how: &str) -> Vec<Out> {
+    fn lost(&mut self, how: Lost) -> Vec<Out> {
         if self.stage == Stage::Done {
             return Vec::new();
         }
@@ -339,16 +324,12 @@ impl Conversation for Client {
         vec![Out::Tell(notice), Out::Done { ok: false }]
     }
 
-    fn question(&self) -> Option<&Wanted> {
-        self.questions.first()
+    fn questions(&mut self) -> &mut Questions<Waiting> {
+        &mut self.questions
     }
 
-    fn answered(&mut self, answer: &Answer) -> Vec<Out> {
-        let Some((wanted, waiting)) = self.questions.settle() else { return Vec::new() };
-        let permission = if answer.allowed { Permission::Allowed } else { Permission::Denied };
-        let mut out = reply(permission, &waiting, Some((wanted.question, answer.by.clone())));
-        out.extend(self.next_question());
-        out
+    fn reply(&mut self, answer: Permission, waiting: &Waiting, by: Option<(String, String)>) -> Vec<Out> {
+        reply(answer, waiting, by)
     }
 }
 

@@ -4,9 +4,9 @@
 //! too; what it left running is for the supervisor, whose tree this is.
 
 use super::answers::{Answer, Asking};
-use super::{Conversation, Out, Script, read_script};
+use super::{Conversation, Lost, Out, Script, read_script};
 use crate::engine::{EngineEvent, ErrorClass, Finished};
-use host::process::{Command, Piped, spawn_piped};
+use host::process::{Command, Piped, Status, spawn_piped};
 use serde::de::DeserializeOwned;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -80,6 +80,9 @@ enum Heard {
     /// It is time to look for an answer.
     Look,
     Told,
+    /// Its process is gone.
+    Ended(Lost),
+    /// Nobody is left who could write.
     Gone,
 }
 
@@ -91,7 +94,7 @@ async fn drive<C: Conversation>(name: &str, command: &[String], cwd: &str, place
     let Some((program, args)) = command.split_first() else {
         return fail(name, "there is nothing to start");
     };
-    let (agent, stdin, stdout) = match spawn_piped(Command::new(program).args(args).cwd(cwd)) {
+    let (mut agent, stdin, stdout) = match spawn_piped(Command::new(program).args(args).cwd(cwd)) {
         Ok(started) => started,
         Err(error) => {
             tell(&EngineEvent::Finished(Finished::of_class(ErrorClass::Unavailable, error.to_string())));
@@ -99,7 +102,7 @@ async fn drive<C: Conversation>(name: &str, command: &[String], cwd: &str, place
         }
     };
     let mut talk = Talk { client, place, asked: None, stdin: Some(stdin), stdout: BufReader::new(stdout) };
-    let code = talk.hold(&mut term, &mut int).await;
+    let code = talk.hold(&mut agent, &mut term, &mut int).await;
     drop(talk.stdin.take());
     leave(agent).await;
     code
@@ -115,38 +118,52 @@ struct Talk<C> {
 }
 
 impl<C: Conversation> Talk<C> {
-    async fn hold(&mut self, term: &mut Signal, int: &mut Signal) -> i32 {
+    async fn hold(&mut self, agent: &mut Piped, term: &mut Signal, int: &mut Signal) -> i32 {
         let mut out = self.client.start();
         let mut partial = Vec::new();
         let mut told_to_end = false;
+        // Somebody whom it started may hold its output open: its end is waited for beside its words.
+        let mut ended = None;
         let mut looks = tokio::time::interval(LOOK);
         looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            if let Some(code) = self.carry_out(out).await {
-                return code;
+            if let Some(ok) = self.carry_out(out).await {
+                return exit_code(ok, ended);
             }
             let asks = self.client.question().is_some();
+            let patience = if told_to_end && ended.is_none() { PATIENCE } else { PAUSE };
             let heard = tokio::select! {
                 heard = next_line(&mut self.stdout, &mut partial) => heard,
+                status = agent.ended(), if ended.is_none() => Heard::Ended(how(status)),
                 _ = term.recv(), if !told_to_end => Heard::Told,
                 _ = int.recv(), if !told_to_end => Heard::Told,
-                _ = looks.tick(), if asks && !told_to_end => Heard::Look,
-                () = tokio::time::sleep(if told_to_end { PATIENCE } else { PAUSE }) => Heard::Silence,
+                _ = looks.tick(), if asks && !told_to_end && ended.is_none() => Heard::Look,
+                () = tokio::time::sleep(patience) => Heard::Silence,
             };
-            out = match heard {
-                Heard::Line(line) => self.client.receive(&String::from_utf8_lossy(&line)),
-                Heard::TooLong => {
+            out = match (heard, ended) {
+                (Heard::Line(line), _) => self.client.receive(&String::from_utf8_lossy(&line)),
+                (Heard::TooLong, _) => {
                     vec![Out::Tell(EngineEvent::notice("a message of the engine was too long to be read"))]
                 }
-                Heard::Silence if told_to_end => self.client.lost("did not stop when it was asked to"),
-                Heard::Silence => self.client.pause(),
-                Heard::Look => self.look_for_answer(),
-                Heard::Gone => self.client.lost("ended"),
-                Heard::Told => {
+                // What it said before is still in the pipe.
+                (Heard::Ended(how), _) => {
+                    ended = Some(how);
+                    Vec::new()
+                }
+                (Heard::Silence | Heard::Gone, Some(how)) => self.client.lost(how),
+                (Heard::Gone, None) => {
+                    let how = how(agent.wait(PAUSE).await);
+                    ended = Some(how);
+                    self.client.lost(how)
+                }
+                (Heard::Silence, None) if told_to_end => self.client.lost(Lost::Deaf),
+                (Heard::Silence, None) => self.client.pause(),
+                (Heard::Look, _) => self.look_for_answer(),
+                (Heard::Told, _) => {
                     told_to_end = true;
                     match self.client.cancel() {
                         Some(cancel) => vec![Out::Send(cancel)],
-                        None => self.client.lost("was told to end"),
+                        None => self.client.lost(Lost::Unwanted),
                     }
                 }
             };
@@ -180,14 +197,14 @@ impl<C: Conversation> Talk<C> {
         }
     }
 
-    /// Sends and tells; an exit code when the conversation is over.
-    async fn carry_out(&mut self, out: Vec<Out>) -> Option<i32> {
+    /// Sends and tells; whether all went well when the conversation is over.
+    async fn carry_out(&mut self, out: Vec<Out>) -> Option<bool> {
         for step in out {
             match step {
                 Out::Tell(event) => tell(&event),
                 Out::Pass(line) => crate::scripted::emit_line(&line),
                 Out::Close => self.stdin = None,
-                Out::Done { ok } => return Some(i32::from(!ok)),
+                Out::Done { ok } => return Some(ok),
                 Out::Send(message) => {
                     let Some(stdin) = &mut self.stdin else { continue };
                     let line = format!("{message}\n");
@@ -216,6 +233,22 @@ async fn next_line(stdout: &mut BufReader<ChildStdout>, partial: &mut Vec<u8>) -
         }
         // The end came in the middle of a line.
         Ok(_) => Heard::Line(std::mem::take(partial)),
+    }
+}
+
+fn how(status: Option<Status>) -> Lost {
+    match status {
+        Some(Status::Signaled(signal)) => Lost::Killed { signal },
+        Some(Status::Exited(_)) | None => Lost::Ended,
+    }
+}
+
+/// A driver whose engine was killed ends as a shell would, so that it is told from one that failed.
+fn exit_code(ok: bool, ended: Option<Lost>) -> i32 {
+    match (ok, ended) {
+        (true, _) => 0,
+        (false, Some(Lost::Killed { signal })) => 128 + signal,
+        (false, _) => 1,
     }
 }
 

@@ -1,6 +1,7 @@
 //! The questions of one conversation that wait for people: told and answered one after another.
 
-use crate::engine::Wanted;
+use super::Out;
+use crate::engine::{Asked, EngineEvent, Permission, Wanted};
 use serde_json::Value;
 use std::collections::VecDeque;
 
@@ -47,16 +48,30 @@ impl<T> Questions<T> {
         self.waiting.front().map(|(wanted, _)| wanted)
     }
 
+    /// How the question that is waited for is told, once those before it are settled.
+    pub(crate) fn told(&self) -> Option<Out> {
+        self.first().map(|first| Out::Tell(EngineEvent::PermissionWanted(first.clone())))
+    }
+
     /// It was answered: what it was about, and with what.
     pub(crate) fn settle(&mut self) -> Option<(Wanted, T)> {
         self.waiting.pop_front()
     }
 
-    /// Takes the questions back that the engine no longer waits for.
-    pub(crate) fn take_back(&mut self, given_up: impl Fn(&T) -> bool) -> Vec<Wanted> {
-        let (gone, kept) = std::mem::take(&mut self.waiting).into_iter().partition(|(_, with)| given_up(with));
+    /// Takes the questions back that the engine no longer waits for. Of the one that was told this is told as well, and
+    /// the next one after it.
+    pub(crate) fn take_back(&mut self, given_up: impl Fn(&T) -> bool) -> Vec<Out> {
+        let first = self.first().map(|wanted| wanted.question.clone());
+        let (gone, kept): (VecDeque<_>, _) =
+            std::mem::take(&mut self.waiting).into_iter().partition(|(_, with)| given_up(with));
         self.waiting = kept;
-        let gone: VecDeque<(Wanted, T)> = gone;
-        gone.into_iter().map(|(wanted, _)| wanted).collect()
+        let told = gone.iter().map(|(wanted, _)| wanted).find(|gone| Some(&gone.question) == first.as_ref());
+        let Some(gone) = told else { return Vec::new() };
+        let asked = Asked {
+            question: Some(gone.question.clone()),
+            by: Some("the engine took the question back".to_owned()),
+            ..Asked::by_policy(&gone.id, &gone.tool, gone.input.clone(), Permission::Denied)
+        };
+        std::iter::once(Out::Tell(EngineEvent::PermissionAsked(asked))).chain(self.told()).collect()
     }
 }

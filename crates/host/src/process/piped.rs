@@ -37,10 +37,14 @@ pub fn spawn_piped(mut command: Command) -> Result<(Piped, ChildStdin, ChildStdo
 }
 
 impl Piped {
+    /// Waits for its end and says how it ended, where the system tells. The future may be dropped at any time.
+    pub async fn ended(&mut self) -> Option<Status> {
+        self.child.wait().await.ok().map(Status::of)
+    }
+
     /// How it ended, if it does within that time.
     pub async fn wait(&mut self, patience: Duration) -> Option<Status> {
-        let ended = tokio::time::timeout(patience, self.child.wait()).await.ok()?;
-        ended.ok().map(Status::of)
+        tokio::time::timeout(patience, self.ended()).await.ok()?
     }
 
     /// Asks its group to end.
