@@ -73,15 +73,18 @@ fn configured(request: &EngineRequest, prepared: Prepared) -> Result<Prepared, E
     Ok(prepared)
 }
 
-/// Whether somebody has to listen to it: because it asks, or because that was configured.
+/// Whether somebody has to listen to it: because it asks, because `exec` keeps to no list of tools, or because that was
+/// configured.
 fn is_talked_with(request: &EngineRequest) -> bool {
-    request.settings.permissions != Permissions::Deny || request.settings.app_server
+    let settings = &request.settings;
+    settings.permissions != Permissions::Deny || !settings.allowed_tools.is_empty() || settings.app_server
 }
 
 fn conversation(request: &EngineRequest) -> Result<talk::Script, EngineError> {
     let approvals = match request.settings.permissions {
-        Permissions::Deny => "never",
-        Permissions::Ask => "untrusted",
+        Permissions::Deny if request.settings.allowed_tools.is_empty() => "never",
+        // It asks, and what is not listed is answered with no.
+        Permissions::Deny | Permissions::Ask => "untrusted",
         Permissions::Allow => "on-request",
     };
     Ok(talk::Script {

@@ -71,6 +71,11 @@ fn settings(request: &EngineRequest) -> Value {
         "general": {"enableAutoUpdate": false, "disableAutoUpdate": true, "maxAttempts": 3},
         "mcpServers": servers.collect::<serde_json::Map<_, _>>(),
     });
+    let listed = &request.settings.allowed_tools;
+    if !listed.is_empty() {
+        // What is not listed is not offered to its model.
+        settings["tools"] = json!({"core": listed});
+    }
     if let Some(turns) = request.max_turns {
         settings["model"] = json!({"maxSessionTurns": turns});
     }

@@ -263,6 +263,20 @@ fn the_server_is_used_where_somebody_may_be_asked() {
 }
 
 #[test]
+fn a_list_of_tools_makes_it_ask_its_driver_and_nobody_else() {
+    let mut request = request();
+    request.settings.exe = "/bin/pilothouse".into();
+    let approvals = |request: &EngineRequest| crate::codex::conversation(request).unwrap().approvals;
+    assert_eq!(approvals(&request), "never");
+
+    request.settings.allowed_tools = vec!["edit".to_owned()];
+
+    assert_eq!(prepared(&request).argv[1], "engine-codex");
+    assert_eq!(approvals(&request), "untrusted");
+    assert_eq!(crate::codex::conversation(&request).unwrap().policy.otherwise, Permissions::Deny);
+}
+
+#[test]
 fn what_it_asks_for_beyond_its_sandbox_is_given_to_nobody() {
     let (mut client, mut held) = (Client::new(script()), Held::default());
     held.take(client.start());

@@ -159,7 +159,8 @@ impl ErrorClass {
             "socket hang up",
             "unable to connect",
             "cannot connect",
-        ]) {
+        ]) || is_cut(&text)
+        {
             Some(Self::Network)
         } else if has(&[
             "high demand",
@@ -196,6 +197,11 @@ impl Reset {
             Self::After(ms) => Duration::from_millis(ms),
         }
     }
+}
+
+/// All that Node says of a stream that was cut is one word.
+fn is_cut(text: &str) -> bool {
+    text.rsplit(": ").next().is_some_and(|end| end.trim_matches([' ', '[', ']']) == "terminated")
 }
 
 fn is_quota(message: &str) -> bool {
@@ -245,8 +251,13 @@ mod tests {
         assert_eq!(status(429, "slow down"), ErrorClass::RateLimit { reset: None });
         assert_eq!(status(429, "You exceeded your current quota"), ErrorClass::UsageLimit { reset: None });
         assert_eq!(status(529, "overloaded"), ErrorClass::Server);
+        for cut in ["terminated", "exception TypeError: terminated", "[API Error: terminated]"] {
+            assert_eq!(ErrorClass::of_message(cut), Some(ErrorClass::Network), "{cut}");
+        }
         // Numbers alone are not statuses: they stand in the work itself.
-        for harmless in ["wrote 500 lines", "issue 401 is fixed", "line 429", "all good", ""] {
+        for harmless in
+            ["wrote 500 lines", "issue 401 is fixed", "line 429", "the lease was terminated early", "all good", ""]
+        {
             assert_eq!(ErrorClass::of_message(harmless), None, "{harmless}");
         }
     }

@@ -57,3 +57,17 @@ fn the_code_in_the_answer_of_the_api_decides_the_class() {
     assert_eq!(super::class_of("FatalTurnLimitedError", "too many"), Some(ErrorClass::LimitsReached));
     assert_eq!(super::class_of("unknown", "exception TypeError: fetch failed"), Some(ErrorClass::Network));
 }
+
+#[test]
+fn only_tools_that_are_listed_are_offered_to_its_model() {
+    let core = |request: &EngineRequest| {
+        let prepared = Engine::Gemini.prepare(request).unwrap();
+        let file = prepared.files.iter().find(|file| file.path.ends_with(".gemini/settings.json")).unwrap();
+        serde_json::from_slice::<Value>(&file.content).unwrap()["tools"]["core"].clone()
+    };
+    let mut listing = request();
+    listing.settings.allowed_tools = vec!["read_file".into(), "glob".into()];
+
+    assert_eq!(core(&listing), serde_json::json!(["read_file", "glob"]));
+    assert_eq!(core(&request()), Value::Null);
+}

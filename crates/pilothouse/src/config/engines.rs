@@ -79,6 +79,12 @@ impl Settings {
                 problems
                     .push(format!("{origin}: engines.{id}.permissions: this engine asks nobody; it knows only `deny`"));
             }
+            let has_tools = !matches!(configured.engine, Engine::Shell | Engine::Scripted | Engine::CodeMachine);
+            if let Some(origin) = origin("allowed_tools").filter(|_| !has_tools) {
+                problems.push(format!(
+                    "{origin}: engines.{id}.allowed_tools: this engine cannot be held to a list of tools"
+                ));
+            }
             if let Some(origin) = origin("mode").filter(|_| configured.engine != Engine::Codex) {
                 problems.push(format!("{origin}: engines.{id}.mode: only codex can be run in more than one way"));
             }

@@ -146,6 +146,11 @@ fn engines_that_cannot_be_meant_are_refused() {
     assert!(problems("[engines.cluade]\nmodel = \"opus\"\n").contains("engines.cluade: there is no such engine"));
     assert!(problems("[engines.codex]\nacp = [\"x\"]\n").contains("an adapter has this name"));
     assert!(problems("[engines.x]\nacp = []\n").contains("there is no command"));
+    for engine in ["shell", "scripted", "codemachine"] {
+        let problem = problems(&format!("[engines.{engine}]\nallowed_tools = [\"Read\"]\n"));
+        assert!(problem.contains(&format!("engines.{engine}.allowed_tools: this engine cannot be held")), "{problem}");
+    }
+    assert_eq!(problems("[engines.gemini]\nallowed_tools = [\"read_file\"]\n"), "");
     assert!(file("[engines.codex]\nkey = \"sk-1\"\n").unwrap_err().contains("engines.codex.key: unknown key"));
 }
 

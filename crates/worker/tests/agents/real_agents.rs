@@ -1,12 +1,11 @@
 //! Which agent is put to which test.
 //!
-//! Every agent is put to every test that it can be put to. Claude Code holds its model to the schema itself, so that a
-//! wrong answer never reaches us; Codex and Gemini CLI refuse tools by a mode rather than by a list, and opencode offers its
-//! model none that are not listed. Gemini CLI and the
-//! agents behind ACP do not say what kind of failure a cut stream is, so that their step fails instead of going on; an ACP
-//! agent that is killed may leave a child that holds its pipes, and its session may be lost with it. All of it on SQLite;
-//! on PostgreSQL what depends on what the ledger says: planning, executing, being killed and going on; by Landlock, which
-//! stands in where bubblewrap is missing, what depends on the sandbox.
+//! Every agent is put to every test that it can be put to. Claude Code holds its model to the schema itself, so
+//! that a wrong answer never reaches us; Gemini CLI and opencode offer their models no tools that are not listed,
+//! so that none is refused. Behind ACP, Gemini CLI loses a session that it is to load in the minute in which it was
+//! begun, and `codex-acp` runs no commands in our sandbox; opencode behind ACP asks a model that is not there for
+//! minutes. All of it on SQLite; on PostgreSQL what depends on what the ledger says: planning, executing, being
+//! killed and going on; by Landlock, which stands in where bubblewrap is missing, what depends on the sandbox.
 
 mod agent;
 mod broker;
@@ -67,6 +66,7 @@ put! { codex: super::Agent::Codex =>
     tools::its_server_over_http_is_reached_from_its_sandbox,
     tools::it_is_kept_to_the_tools_that_were_named,
     tools::without_its_server_it_does_not_begin,
+    permission::what_is_not_allowed_is_denied_and_told,
 }
 
 put! { codex_server: super::Agent::CodexServer =>
@@ -79,6 +79,10 @@ put! { codex_server: super::Agent::CodexServer =>
     stopping::its_session_goes_on_after_its_supervisor_was_killed,
     tools::its_server_of_tools_answers,
     tools::its_server_over_http_is_reached_from_its_sandbox,
+    trouble::a_dead_model_is_tried_again_later_and_nothing_stays_behind,
+    trouble::a_silent_model_is_given_up_after_the_idle_limit,
+    trouble::a_cut_stream_is_taken_up_again,
+    stopping::killed_it_fails_and_its_tool_goes_with_it,
 }
 
 put! { claude: super::Agent::Claude =>
@@ -121,6 +125,7 @@ put! { opencode: super::Agent::Opencode =>
     tools::its_server_of_tools_answers,
     tools::its_server_over_http_is_reached_from_its_sandbox,
     tools::it_is_kept_to_the_tools_that_were_named,
+    permission::what_is_not_listed_is_not_offered,
 }
 
 put! { gemini: super::Agent::Gemini =>
@@ -138,6 +143,8 @@ put! { gemini: super::Agent::Gemini =>
     tools::its_server_of_tools_answers,
     tools::its_server_over_http_is_reached_from_its_sandbox,
     tools::it_is_kept_to_the_tools_that_were_named,
+    trouble::a_cut_stream_is_taken_up_again,
+    permission::what_is_not_listed_is_not_offered,
 }
 
 put! { acp_gemini: super::Agent::AcpGemini =>
@@ -152,6 +159,9 @@ put! { acp_gemini: super::Agent::AcpGemini =>
     trouble::a_silent_model_is_given_up_after_the_idle_limit,
     tools::its_server_of_tools_answers,
     tools::its_server_over_http_is_reached_from_its_sandbox,
+    trouble::a_cut_stream_is_taken_up_again,
+    stopping::killed_it_fails_and_its_tool_goes_with_it,
+    permission::what_people_deny_is_not_done,
 }
 
 put! { acp_claude: super::Agent::AcpClaude =>
@@ -162,11 +172,24 @@ put! { acp_claude: super::Agent::AcpClaude =>
     permission::its_question_outlives_the_worker,
     tools::its_server_of_tools_answers,
     tools::its_server_over_http_is_reached_from_its_sandbox,
+    trouble::a_busy_model_is_asked_again,
+    trouble::a_used_up_quota_is_a_reason_to_stop,
+    trouble::a_dead_model_is_tried_again_later_and_nothing_stays_behind,
+    trouble::a_silent_model_is_given_up_after_the_idle_limit,
+    trouble::a_cut_stream_is_taken_up_again,
+    stopping::it_is_cancelled_in_the_middle_of_a_tool,
+    stopping::killed_it_fails_and_its_tool_goes_with_it,
+    stopping::its_session_goes_on_after_its_supervisor_was_killed,
 }
 
 put! { acp_codex: super::Agent::AcpCodex =>
     work::its_tool_writes_a_file_that_pilothouse_commits,
     tools::its_server_of_tools_answers,
+    work::it_plans_and_its_answer_is_held_to_the_schema,
+    trouble::a_busy_model_is_asked_again,
+    trouble::a_used_up_quota_is_a_reason_to_stop,
+    trouble::a_silent_model_is_given_up_after_the_idle_limit,
+    trouble::a_cut_stream_is_taken_up_again,
 }
 
 put! { acp_opencode: super::Agent::AcpOpencode =>
@@ -174,6 +197,13 @@ put! { acp_opencode: super::Agent::AcpOpencode =>
     permission::what_people_deny_is_not_done,
     tools::its_server_of_tools_answers,
     tools::its_server_over_http_is_reached_from_its_sandbox,
+    work::it_plans_and_its_answer_is_held_to_the_schema,
+    trouble::a_busy_model_is_asked_again,
+    trouble::a_silent_model_is_given_up_after_the_idle_limit,
+    trouble::a_cut_stream_is_taken_up_again,
+    stopping::it_is_cancelled_in_the_middle_of_a_tool,
+    stopping::killed_it_fails_and_its_tool_goes_with_it,
+    stopping::its_session_goes_on_after_its_supervisor_was_killed,
 }
 
 put! { codex_on_postgres on Postgres: super::Agent::Codex =>

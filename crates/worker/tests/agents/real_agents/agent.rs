@@ -62,7 +62,12 @@ impl Agent {
                 self.acp(model, &variables, "GEMINI_API_KEY", agents.gemini(), &arguments)
             }
             Self::AcpClaude => {
-                let quiet = ["CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC=1", "DISABLE_AUTOUPDATER=1"].map(str::to_owned);
+                let quiet = [
+                    "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC=1",
+                    "DISABLE_AUTOUPDATER=1",
+                    "CLAUDE_CODE_MAX_RETRIES=1",
+                ];
+                let quiet = quiet.map(str::to_owned);
                 let variables = [&[format!("ANTHROPIC_BASE_URL={model}")][..], &quiet].concat();
                 self.acp(model, &variables, "ANTHROPIC_API_KEY", agents.claude_acp(), &[])
             }

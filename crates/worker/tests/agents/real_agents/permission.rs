@@ -26,6 +26,26 @@ pub(crate) async fn what_is_not_allowed_is_denied_and_told(agent: Agent) {
     worker.drain().await;
 }
 
+/// Tools that are not listed are not even offered to its model.
+pub(crate) async fn what_is_not_listed_is_not_offered(agent: Agent) {
+    let scenario = Scenario::new().rule(Rule::on(TASK).reply([Reply::text("I have nothing to do it with.")]));
+    let house = House::new(agent, scenario).await.allowing(&["read", "read_file"]);
+    let worker = house.worker().await;
+
+    let id = house.execute().await;
+
+    let blocked = house.expect(id, "blocked").await;
+    assert_eq!(failure_of(&blocked).code, "empty_diff", "{:?}", failure_of(&blocked));
+    let asked = house.model.asked();
+    let working = asked.iter().find(|asked| asked.prompt().contains(TASK) && !asked.tools.is_empty());
+    let offered = working.expect("it was offered tools").tool_names();
+    assert!(offered.iter().any(|tool| ["read", "read_file"].contains(tool)), "{offered:?}");
+    for tool in ["bash", "edit", "write", "run_shell_command", "write_file", "replace"] {
+        assert!(!offered.contains(&tool), "{tool} among {offered:?}");
+    }
+    worker.drain().await;
+}
+
 fn writing_by_shell() -> Scenario {
     Scenario::new()
         .rule(Rule::at(TASK, 0).reply([Reply::shell("echo 42 > made.txt")]))
