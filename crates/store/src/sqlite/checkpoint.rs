@@ -1,7 +1,9 @@
 //! Moves what was committed from the write-ahead log into the database file, beside the writer.
 //!
-//! A thread of its own does it in passing (PASSIVE), so that no commit waits for it. A writer that is never idle keeps
-//! such a checkpoint from ever starting the log over; beyond [`LOG_LIMIT`] the writer does that itself.
+//! A thread of its own does most of it in passing (PASSIVE), so that no commit waits for it. Whatever is written
+//! meanwhile keeps the log from starting over; that little the writer moves itself, so that the log is overwritten in
+//! place: a log that grows changes its file's length with every flush, which costs a flush as much again. Where a long
+//! read is in the way, the log grows and the writer tries again later.
 
 use std::{
     sync::{
@@ -18,8 +20,6 @@ use crate::StoreError;
 
 /// Pages in the log before the thread is woken: 4 MB.
 const WORTH_IT: u32 = 1000;
-/// Pages in the log before the writer empties it: 64 MB.
-const LOG_LIMIT: u32 = 16_384;
 /// Pages that are added before the writer tries again, when a long read was in its way.
 const TRY_AGAIN: u32 = 2_048;
 
@@ -27,6 +27,8 @@ const TRY_AGAIN: u32 = 2_048;
 struct Shared {
     /// Pages in the log, as SQLite tells after each commit.
     pages: AtomicU32,
+    /// The thread has moved what there was; what came since is little.
+    moved: AtomicBool,
     stop: AtomicBool,
 }
 
@@ -55,35 +57,41 @@ impl Checkpoints {
             .spawn(move || {
                 while !work.stop.load(Ordering::Acquire) {
                     std::thread::park_timeout(Duration::from_secs(1));
-                    if work.pages.load(Ordering::Relaxed) >= WORTH_IT {
+                    if work.pages.load(Ordering::Relaxed) >= WORTH_IT && !work.moved.load(Ordering::Acquire) {
                         checkpoint(&own, "PASSIVE");
+                        work.moved.store(true, Ordering::Release);
                     }
                 }
             })
             .map_err(|error| StoreError::Unavailable { reason: format!("no thread for checkpoints: {error}") })?;
-        Ok(Self { shared, thread: Some(thread), next_try: LOG_LIMIT })
+        Ok(Self { shared, thread: Some(thread), next_try: WORTH_IT })
     }
 
     /// Called by the writer once the callers have their answers.
     pub(super) fn after_commit(&mut self, writer: &Connection) {
         let pages = self.shared.pages.load(Ordering::Relaxed);
         if pages < WORTH_IT {
-            self.next_try = LOG_LIMIT;
+            self.next_try = WORTH_IT;
+            self.shared.moved.store(false, Ordering::Release);
             return;
         }
-        if pages >= self.next_try {
-            // A reader with an old snapshot must not hold the writer up: try, and try again later.
-            let waited = writer.busy_timeout(Duration::from_millis(20));
-            let emptied = checkpoint(writer, "RESTART");
-            if let Err(error) = waited.and_then(|()| writer.busy_timeout(super::open::BUSY)) {
-                tracing::warn!(%error, "The busy timeout could not be set");
-            }
-            if !emptied {
-                self.next_try = pages.saturating_add(TRY_AGAIN);
-            }
-        } else if let Some(thread) = &self.thread {
-            thread.thread().unpark();
+        if pages < self.next_try {
+            return;
         }
+        if !self.shared.moved.load(Ordering::Acquire) {
+            if let Some(thread) = &self.thread {
+                thread.thread().unpark();
+            }
+            return;
+        }
+        // A reader with an old snapshot must not hold the writer up: try, and try again later.
+        let waited = writer.busy_timeout(Duration::from_millis(20));
+        let emptied = checkpoint(writer, "RESTART");
+        if let Err(error) = waited.and_then(|()| writer.busy_timeout(super::open::BUSY)) {
+            tracing::warn!(%error, "The busy timeout could not be set");
+        }
+        self.shared.moved.store(false, Ordering::Release);
+        self.next_try = if emptied { WORTH_IT } else { pages.saturating_add(TRY_AGAIN) };
     }
 
     /// Ends the thread and its connection.

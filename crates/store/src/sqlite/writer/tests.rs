@@ -105,13 +105,13 @@ async fn the_log_has_its_size_before_the_first_commit_and_starts_over() {
     let before = size();
     assert!(before >= 8 * 1024 * 1024, "{before}");
 
-    // Several times the log's size, one after another, so that checkpoints find the writer idle now and then.
+    // Several times the log's size, one after another, without a pause in which a checkpoint would find the writer idle.
     for n in 0..3000 {
         store.commit(new_run(&format!("R{n}"), 2000)).await.unwrap();
     }
 
-    // The writer starts it over above 64 MB, as soon as no reader holds it; on a busy machine that is a little later.
-    assert!(size() < 128 * 1024 * 1024, "{}", size());
+    // The thread moves most of it and the writer the rest; on a busy machine that is a little later.
+    assert!(size() < 48 * 1024 * 1024, "{}", size());
     assert_eq!(store.check().await.unwrap(), Vec::<String>::new());
     store.close().await;
 }
