@@ -1,4 +1,4 @@
-//! Whether a document is a spec, or a planning engine's answer: by the published schemas first, then by the rules.
+//! Whether a document is a spec, or an engine's answer: by the published schemas first, then by the rules.
 //!
 //! The schemas in `schemas/` are what other tools validate against, so they are what is used here. The rules know more:
 //! names that are paths, dependencies that do not exist, behaviour that is not built yet.
@@ -8,6 +8,7 @@ use std::sync::LazyLock;
 use domain::{
     planning::{Plan, PlanningAnswer},
     protocol::SpecRef,
+    review::ReviewAnswer,
     spec::{ProtocolSpec, SpecProblem, spec_digest, spec_hash},
     time::Timestamp,
 };
@@ -18,6 +19,7 @@ use crate::error::CommandError;
 
 const SPEC_SCHEMA: &str = include_str!("../../../schemas/protocol-spec.schema.json");
 const PLANNING_SCHEMA: &str = include_str!("../../../schemas/protocol-planning.schema.json");
+const REVIEW_SCHEMA: &str = include_str!("../../../schemas/protocol-review.schema.json");
 
 /// More than this and a person reads none of it.
 const MAX_PROBLEMS: usize = 50;
@@ -29,6 +31,11 @@ static PLANNING: LazyLock<Validator> = LazyLock::new(|| validator(PLANNING_SCHEM
 /// The schema that a planning engine's answer has to meet, for engines that take one.
 pub fn planning_schema() -> Value {
     parsed(PLANNING_SCHEMA)
+}
+
+/// The schema that a reviewing engine's answer has to meet, for engines that take one.
+pub fn review_schema() -> Value {
+    parsed(REVIEW_SCHEMA)
 }
 
 /// The schema of specs.
@@ -56,6 +63,12 @@ pub fn check_planning(document: &Value) -> Result<Plan, Vec<SpecProblem>> {
     let answer: PlanningAnswer =
         serde_json::from_value(document.clone()).map_err(|error| vec![SpecProblem::new("", error.to_string())])?;
     answer.into_plan()
+}
+
+/// Reads a reviewer's answer, or says what is wrong with it. By the rules alone: they let a finding leave out what it has
+/// no word for, which hosts that hold their models to a schema do not allow.
+pub fn check_review(document: &Value) -> Result<ReviewAnswer, Vec<SpecProblem>> {
+    ReviewAnswer::parse(document)
 }
 
 /// A checked spec as a protocol keeps it.
@@ -144,6 +157,31 @@ mod tests {
             bad[key] = value;
             assert!(check_planning(&bad).is_err(), "{key}");
         }
+    }
+
+    #[test]
+    fn what_meets_the_schema_of_reviews_meets_the_rules_but_for_what_they_weigh() {
+        let schema = validator(REVIEW_SCHEMA);
+        let finding = json!({"severity": "blocking", "file": "a.rs", "line": 3, "message": "Wrong."});
+        let sound = json!({"verdict": "fail", "summary": "No.", "findings": [finding]});
+        assert_eq!((violations(&schema, &sound), check_review(&sound).is_ok()), (vec![], true));
+        for (key, value) in [
+            ("verdict", json!("PASS")),
+            ("summary", json!("")),
+            ("summary", json!("x".repeat(4001))),
+            ("findings", json!(null)),
+            ("findings", json!(vec![finding.clone(); 101])),
+            ("findings", json!([{"severity": "fatal", "file": null, "line": null, "message": "x"}])),
+            ("findings", json!([{"severity": "note", "file": null, "line": 0, "message": "x"}])),
+            ("more", json!(1)),
+        ] {
+            let mut bad = sound.clone();
+            bad[key] = value;
+            assert!(!violations(&schema, &bad).is_empty() && check_review(&bad).is_err(), "{key}");
+        }
+        // No schema says that what blocks cannot pass.
+        let contradiction = json!({"verdict": "pass", "summary": "Yes.", "findings": [finding]});
+        assert_eq!((violations(&schema, &contradiction), check_review(&contradiction).is_ok()), (vec![], false));
     }
 
     #[test]

@@ -253,15 +253,17 @@ impl Control {
         self.report(id, ProtocolCommand::StepStopped { step, fence, gate: new_gate_id() }, cause).await
     }
 
-    /// Begins to check for a worker. What runs is its attempt only if its fence is in the answer.
+    /// Begins to check for a worker. What runs is its attempt only if its fence is in the answer. `engine`: who reviews.
     pub async fn start_qa(
         &self,
         id: ProtocolId,
         step: StepId,
         begin: Begin,
+        engine: &str,
         cause: &Cause,
     ) -> Result<Protocol, CommandError> {
-        self.report(id, ProtocolCommand::QaStarted { step, begin }, cause).await
+        let engine = engine.to_owned();
+        self.report(id, ProtocolCommand::QaStarted { step, begin, engine }, cause).await
     }
 
     pub async fn finish_qa(

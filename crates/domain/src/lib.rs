@@ -28,3 +28,4 @@ pub mod planning;
 pub mod project;
 pub mod step;
 pub mod protocol;
+pub mod review;

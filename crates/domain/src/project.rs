@@ -3,8 +3,11 @@
 //! Setting one up means fetching its repository; until that succeeded nothing can be planned on it. The address is
 //! looked at here only far enough to refuse what nobody could mean; git's own types decide what it is.
 
+mod engines;
+
 use serde::{Deserialize, Serialize};
 
+pub use self::engines::{EngineChoice, Engines, Reviewer};
 use crate::{
     aggregate::Aggregate,
     commit::{Subject, SubjectKind},
@@ -34,25 +37,6 @@ pub struct Project {
     pub created_by: Option<PersonId>,
     pub created_at: Timestamp,
     pub state: ProjectState,
-}
-
-/// Which engine does what, unless a step names another. `None`: no engine, so that phase fails.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Engines {
-    pub planning: Option<EngineChoice>,
-    pub execution: Option<EngineChoice>,
-    pub qa: Option<EngineChoice>,
-}
-
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct EngineChoice {
-    /// Such as `scripted` or `shell`.
-    pub id: String,
-    /// The scenario that the scripted engine plays.
-    #[serde(default)]
-    pub scenario: Option<String>,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]

@@ -245,10 +245,11 @@ pub enum ProtocolCommand {
     RunQa {
         step: StepId,
     },
-    /// A worker begins to check.
+    /// A worker begins to check. `engine`: who reviews, or `checks` where commands judge alone.
     QaStarted {
         step: StepId,
         begin: Begin,
+        engine: String,
     },
     QaFinished {
         step: StepId,

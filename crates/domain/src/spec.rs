@@ -117,12 +117,15 @@ pub enum StepType {
 pub struct Qa {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<QaPolicy>,
+    /// A file of the repository that says what a review is to look for, as it was before the step.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prompt: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
+    /// The engine that reviews; the project's when missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub engine_id: Option<String>,
+    /// Kept from inherited specs; nothing is done with it, so that it is refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inputs: Option<serde_json::Value>,
 }
@@ -132,9 +135,9 @@ pub struct Qa {
 pub enum QaPolicy {
     /// The result is accepted as it is.
     Skip,
-    /// Only the step's own checks.
+    /// Only the step's own checks, and a review only when the step itself asks for one.
     Light,
-    /// The step's checks and the project's.
+    /// The step's checks and the project's, and a review by the project's engine for QA when it has one.
     Full,
 }
 
@@ -226,9 +229,15 @@ impl StepSpec {
     pub fn qa_policy(&self) -> QaPolicy {
         let said = self.qa.as_ref().and_then(|qa| qa.policy);
         said.unwrap_or(match self.step_type() {
+            StepType::Setup if self.asks_for_review() => QaPolicy::Light,
             StepType::Setup => QaPolicy::Skip,
             StepType::Work | StepType::Qa => QaPolicy::Full,
         })
+    }
+
+    /// Whether the step itself says something about an engine that is to look at its result.
+    pub fn asks_for_review(&self) -> bool {
+        self.qa.as_ref().is_some_and(|qa| qa.prompt.is_some() || qa.model.is_some() || qa.engine_id.is_some())
     }
 
     pub fn retry(&self) -> Retry {

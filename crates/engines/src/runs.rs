@@ -53,10 +53,15 @@ pub fn before(dir: &Path) -> Vec<Before> {
 
 /// Moves what an ended run left into a directory beneath its own, so that another can be started in its place. Only
 /// after [`crate::supervisor::adopt`] found it finished or gone. Cut off anywhere it is simply done again.
-pub fn set_aside(dir: &Path, into: &Path) -> Result<(), FsError> {
+/// `stream`: the one that the engine talks on; what others wrote beside it stays.
+pub fn set_aside(dir: &Path, into: &Path, stream: Stream) -> Result<(), FsError> {
     host::fs::create_private_dir(into)?;
+    let streams = match stream {
+        Stream::Output => &[Stream::Output][..],
+        Stream::Stdout | Stream::Stderr => &[Stream::Stdout, Stream::Stderr],
+    };
     // The result goes first: with it here and the output there, the end would be taken for one without a word.
-    let streams = [Stream::Stdout, Stream::Stderr, Stream::Output].map(Stream::file_name);
+    let streams = streams.iter().map(|stream| stream.file_name());
     for name in [exit::FILE, SOCKET].into_iter().chain(streams).chain([crate::supervisor::LOG]) {
         if host::fs::exists(&dir.join(name)) {
             host::fs::rename(&dir.join(name), &into.join(name))?;
@@ -77,11 +82,13 @@ mod tests {
         std::fs::write(dir.join("stdout"), "one\n").unwrap();
         assert_eq!(before(dir), []);
 
-        set_aside(dir, &dir.join("before-1")).unwrap();
+        std::fs::write(dir.join("output"), "of the checks\n").unwrap();
+
+        set_aside(dir, &dir.join("before-1"), Stream::Stdout).unwrap();
 
         assert_eq!(before(dir), [Before { name: "before-1".into(), resumed: true }]);
         assert_eq!(std::fs::read(dir.join("before-1/stdout")).unwrap(), b"one\n");
-        assert!(!dir.join("stdout").exists());
+        assert!(!dir.join("stdout").exists() && dir.join("output").exists());
         // Begun and cut off: what lies there is not all of it.
         std::fs::create_dir(dir.join("before-2")).unwrap();
         assert_eq!(before(dir).len(), 1);

@@ -12,6 +12,7 @@ use api::{
 };
 use axum::{Json, extract::State, http::HeaderMap, response::Response};
 use domain::attempt::Attempt;
+use engines::spec::Stream;
 use host::{
     fs::{Beneath, FsError},
     path::RelPath,
@@ -173,9 +174,13 @@ impl Spool {
         Self { root: app.attempts_dir.clone(), place: attempt.id.to_string(), stream, ended: !attempt.is_running() }
     }
 
-    /// The stream that its engine talks on.
+    /// The stream that its engine talks on. Beside that of a reviewer lies what the checks before it printed.
     pub(crate) fn of_engine(app: &App, attempt: &Attempt) -> Self {
-        Self::of(app, attempt, None)
+        let stream = match app.engines.reading(&attempt.engine).stream() {
+            Stream::Output => None,
+            own @ (Stream::Stdout | Stream::Stderr) => Some(own.file_name()),
+        };
+        Self::of(app, attempt, stream)
     }
 
     /// The same of a run that is over, by the name of its directory.

@@ -134,7 +134,7 @@ impl Worker {
         // Remembered before anything moves: cut off in between, what was not moved is read as part of the next run.
         note.write(&dir)?;
         let before = note.before(&dir).pop().ok_or_else(|| Failure::give_up("there is no run to set aside"))?;
-        runs::set_aside(&dir, &before).map_err(Failure::retry)?;
+        runs::set_aside(&dir, &before, task.engine.engine.stream()).map_err(Failure::retry)?;
         self.drop_questions(lease, attempt).await?;
         let ran = self.start_engine(lease, attempt, task, session, prompt).await?;
         Ok(match ran {

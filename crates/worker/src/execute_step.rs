@@ -32,7 +32,8 @@ use crate::{
     workspace::{Repository, commit_info, kept_under, place_of, restore_folder, stat_of},
 };
 
-const MAX_PROMPT: usize = 1 << 20;
+/// How long a file with a prompt may be.
+pub(crate) const MAX_PROMPT: usize = 1 << 20;
 
 #[derive(Deserialize)]
 pub(crate) struct Payload {
@@ -92,7 +93,7 @@ impl Worker {
     async fn begin_step(&self, lease: &Lease, protocol: &Protocol, step: &Step) -> Result<(), Failure> {
         // What may fail for reasons of the moment comes before the attempt begins.
         let bench = self.bench(protocol).await?;
-        let choice = bench.as_ref().ok().and_then(|bench| choice_of(&bench.project, step));
+        let choice = bench.as_ref().ok().and_then(|bench| bench.project.engines.for_execution(&step.spec));
         let engine = choice.as_ref().map_or("none".to_owned(), |choice| choice.id.clone());
         if lease.is_told_to_stop() {
             // Taken back while it was prepared; whoever asked for it again has stored another task.
@@ -190,8 +191,8 @@ impl Worker {
         attempt: &Attempt,
         session: Option<String>,
     ) -> Result<Ran, Failure> {
-        let choice = choice_of(&bench.project, step).filter(|choice| choice.id == attempt.engine);
-        let choice = choice.unwrap_or_else(|| EngineChoice { id: attempt.engine.clone(), scenario: None });
+        let choice = bench.project.engines.for_execution(&step.spec).filter(|choice| choice.id == attempt.engine);
+        let choice = choice.unwrap_or_else(|| EngineChoice::new(&attempt.engine));
         let task = match self.task_of(bench, protocol, step, Some(choice)).await {
             Ok(task) => task,
             Err(why) => return Ok(failed(&why.code, why.why)),
@@ -216,7 +217,9 @@ impl Worker {
         let choice = choice.ok_or_else(|| Why::new("engine_unavailable", "no engine is configured for execution"))?;
         let unavailable = |error| Why::new("engine_unavailable", full(&error));
         let engine = self.config.engines.require(&choice.id).map_err(unavailable)?.clone();
-        let prompt = prompt_of(bench, protocol, step).await.map_err(|error| Why::new(error.kind(), full(&error)))?;
+        let prompt = prompt_of(&bench.repository, &bench.base, protocol, step)
+            .await
+            .map_err(|error| Why::new(error.kind(), full(&error)))?;
         let model =
             step.spec.model.clone().or_else(|| {
                 bench.project.default_models.get("exec").and_then(|model| model.as_str()).map(str::to_owned)
@@ -347,28 +350,23 @@ pub(crate) fn held_attempt(protocol: &Protocol, step: StepId, lease: &Lease) -> 
     Some((step.clone(), attempt.clone()))
 }
 
-fn choice_of(project: &Project, step: &Step) -> Option<EngineChoice> {
-    let configured = project.engines.execution.clone();
-    match &step.spec.engine_id {
-        None => configured,
-        Some(id) => match configured {
-            Some(choice) if choice.id == *id => Some(choice),
-            _ => Some(EngineChoice { id: id.clone(), scenario: None }),
-        },
-    }
-}
-
 /// The command of the shell engine: `inputs.argv` of the step.
 fn argv_of(step: &Step) -> Vec<String> {
     let argv = step.spec.inputs.as_ref().and_then(|inputs| inputs.get("argv")).and_then(|argv| argv.as_array());
     argv.map(|argv| argv.iter().filter_map(|part| part.as_str().map(str::to_owned)).collect()).unwrap_or_default()
 }
 
-async fn prompt_of(bench: &Bench, protocol: &Protocol, step: &Step) -> Result<String, GitError> {
+/// What a step asks for, as a commit has it.
+pub(crate) async fn prompt_of(
+    repository: &Repository,
+    base: &ObjectId,
+    protocol: &Protocol,
+    step: &Step,
+) -> Result<String, GitError> {
     let index = usize::try_from(step.index).unwrap_or(usize::MAX);
     let own = format!("{}/{}", protocol.folder(), domain::planning::file_name(index, step.name()));
     let path = RepoPath::parse(step.spec.prompt_ref.as_deref().unwrap_or(&own))?;
-    let file = bench.repository.mirror.read_file(&bench.base, &path, MAX_PROMPT).await?;
+    let file = repository.mirror.read_file(base, &path, MAX_PROMPT).await?;
     Ok(match file {
         Some(content) => String::from_utf8_lossy(&content).into_owned(),
         // Steps that people added without a plan have no file: what is known of them is all there is.

@@ -22,8 +22,9 @@ use forge::git::{GitError, types::ObjectId, types::RepoPath};
 
 use crate::{
     Worker,
-    engine_note::Note,
-    engine_run::{EngineEnd, Ran, Takeover, Task, going_on},
+    engine_answer::{Begun, answer_of, told},
+    engine_run::{EngineEnd, Ran, Takeover, Task},
+    execute_step::MAX_PROMPT,
     failure::Failure,
     lease::Lease,
     papers,
@@ -111,8 +112,7 @@ impl Worker {
                     let why = Why::new(error.kind(), full(&error));
                     return self.fail_plan(lease, &protocol, &attempt, why, None).await;
                 }
-                let ran = self.run_engine(lease, &attempt, &task).await?;
-                let ran = self.corrected(lease, &attempt, &task, ran).await?;
+                let ran = self.answer(lease, &attempt, &task, Begun::Not, |finished| plan_of(finished).err()).await?;
                 return self.end_planning(lease, &protocol, &attempt, &repository, &base, ran).await;
             }
         };
@@ -150,60 +150,18 @@ impl Worker {
             return self.clean_up(lease, &attempt).await;
         };
         // Before anything that may fail: an engine that is to stop does not wait for a repository.
-        let followed = match takeover {
-            Takeover::Follow(followed) => {
-                let (engine, found) = *followed;
-                Ok(self.follow_engine(lease, &attempt, &engine, found).await?)
-            }
-            Takeover::Again { session } => Err(session),
-            Takeover::Lost => return Ok(()),
-        };
+        let Some(begun) = self.followed(lease, &attempt, takeover).await? else { return Ok(()) };
         let project = self.control.get::<Project>(&protocol.project.to_string()).await?.subject;
         let (repository, base) =
             self.prepare_plan(&project, &protocol).await.map_err(|error| Failure::retry(full(&error)))?;
         let task = self.config.engines.find(&attempt.engine).map(|engine| {
             let own = project.engines.planning.clone().filter(|choice| choice.id == attempt.engine);
-            let choice = own.unwrap_or_else(|| EngineChoice { id: attempt.engine.clone(), scenario: None });
+            let choice = own.unwrap_or_else(|| EngineChoice::new(&attempt.engine));
             planning_task(engine.clone(), choice, &project, &protocol)
         });
         let Some(task) = task else { return Err(Failure::retry("the engine is no longer configured here")) };
-        let ran = match followed {
-            Ok(ran) => ran,
-            Err(session) => {
-                let prompt = if session.is_some() { going_on(&task.prompt) } else { task.prompt.clone() };
-                self.run_engine_again(lease, &attempt, &task, session, &prompt).await?
-            }
-        };
-        let ran = self.corrected(lease, &attempt, &task, ran).await?;
+        let ran = self.answer(lease, &attempt, &task, begun, |finished| plan_of(finished).err()).await?;
         self.end_planning(lease, &protocol, &attempt, &repository, &base, ran).await
-    }
-
-    /// Gives an answer that does not meet its schema back once, in the session that it came from.
-    async fn corrected(&self, lease: &Lease, attempt: &Attempt, task: &Task, ran: Ran) -> Result<Ran, Failure> {
-        let Ran::Ended(ended) = &ran else { return Ok(ran) };
-        if ended.failure.is_some() || lease.is_told_to_stop() {
-            return Ok(ran);
-        }
-        let problems = match plan_of(&ended.finished) {
-            Ok(_) => return Ok(ran),
-            Err(problems) => problems,
-        };
-        let dir = self.attempt_dir(attempt);
-        let mut note = Note::read(&dir)?;
-        let session = ended.session.clone().filter(|_| task.engine.engine.capabilities().resume);
-        let (Some(session), false, true) = (session, note.corrected, note.may_go_on()) else { return Ok(ran) };
-        note.corrected = true;
-        note.write(&dir)?;
-        tracing::info!(attempt = %attempt.id, "The answer of attempt {} is given back for correction", attempt.id);
-        let prompt = format!(
-            "Your answer cannot be used: {}. Answer again with the whole document, corrected, and nothing else.",
-            told(&problems)
-        );
-        match self.run_engine_again(lease, attempt, task, Some(session), &prompt).await? {
-            // The first answer is what there is to be told of.
-            Ran::CutOff { .. } => Ok(ran),
-            corrected => Ok(corrected),
-        }
     }
 
     async fn end_planning(
@@ -235,9 +193,7 @@ impl Worker {
         };
         match plan_of(&finished) {
             Ok(plan) => self.hand_plan_in(lease, protocol, attempt, repository, base, plan, end).await,
-            Err(problems) => {
-                self.fail_plan(lease, protocol, attempt, Why::new("invalid_plan", told(&problems)), Some(end)).await
-            }
+            Err(why) => self.fail_plan(lease, protocol, attempt, Why::new("invalid_plan", why), Some(end)).await,
         }
     }
 
@@ -320,11 +276,8 @@ pub(crate) fn protocol_id(lease: &Lease) -> Result<ProtocolId, Failure> {
 }
 
 /// The plan that an engine answered, checked against the schema and the rules.
-fn plan_of(finished: &Finished) -> Result<Plan, Vec<SpecProblem>> {
-    match &finished.structured {
-        None => Err(vec![SpecProblem::new("", "the engine gave no structured answer")]),
-        Some(answer) => check_planning(answer),
-    }
+fn plan_of(finished: &Finished) -> Result<Plan, String> {
+    answer_of(finished, check_planning)
 }
 
 fn source_of(project: &Project, protocol: &Protocol) -> Source {
@@ -364,9 +317,12 @@ fn planning_task(engine: Configured, choice: EngineChoice, project: &Project, pr
 async fn missing_prompts(repository: &Repository, base: &ObjectId, plan: &Plan) -> Result<Vec<SpecProblem>, GitError> {
     let mut missing = Vec::new();
     for step in &plan.spec.steps {
-        let Some(file) = &step.prompt_ref else { continue };
-        if repository.mirror.read_file(base, &RepoPath::parse(file)?, 1 << 20).await?.is_none() {
-            missing.push(SpecProblem::new(step.name(), format!("prompt_ref missing: {file}")));
+        let review = step.qa.as_ref().and_then(|qa| qa.prompt.as_ref());
+        for (key, file) in [("prompt_ref", step.prompt_ref.as_ref()), ("qa.prompt", review)] {
+            let Some(file) = file else { continue };
+            if repository.mirror.read_file(base, &RepoPath::parse(file)?, MAX_PROMPT).await?.is_none() {
+                missing.push(SpecProblem::new(step.name(), format!("{key} missing: {file}")));
+            }
         }
     }
     Ok(missing)
@@ -394,9 +350,4 @@ async fn write_plan(
     let commit = repository.mirror.write_files(base, &files, &info).await?;
     repository.mirror.keep_attempt(kept_under(attempt), &commit).await?;
     Ok(commit)
-}
-
-fn told(problems: &[SpecProblem]) -> String {
-    let lines: Vec<String> = problems.iter().take(10).map(ToString::to_string).collect();
-    host::text::one_line(lines.join("; "), 1000)
 }

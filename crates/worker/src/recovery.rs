@@ -44,13 +44,12 @@ impl Worker {
                 self.control.store().find::<Run>(&task.subject.id).await?.and_then(|run| run.subject.running().cloned())
             }
             TaskKind::PlanProtocol => self.protocol(task).await?.and_then(|protocol| protocol.planning().cloned()),
-            TaskKind::ExecuteStep => self.protocol(task).await?.and_then(|protocol| {
+            // Of checks only the review behind them is found in the attempt's own directory.
+            TaskKind::ExecuteStep | TaskKind::RunQuality => self.protocol(task).await?.and_then(|protocol| {
                 let payload: Payload = serde_json::from_str(&task.payload).ok()?;
                 protocol.step(payload.step)?.running().cloned()
             }),
-            // Checks are simply run again.
-            TaskKind::RunQuality
-            | TaskKind::ExpireGate
+            TaskKind::ExpireGate
             | TaskKind::DeliverMessage
             | TaskKind::ProjectSetup
             | TaskKind::AdvanceBranch

@@ -1,56 +1,58 @@
-//! Judging a step's result: every check is run for real, in a fresh checkout of exactly the commit that is judged.
+//! Judging a step's result: every check is run for real, in a fresh checkout of exactly the commit that is judged, and
+//! what passes them all is reviewed where a reviewer is named.
 //!
-//! What passes is what the commands say, nothing else. No command to run, or one that cannot be started, is no verdict.
+//! The cheap comes first: a command that failed has decided, and no engine is asked. No command and no reviewer, or one
+//! that cannot be started, is no verdict.
 
-use std::{path::Path, time::Duration};
+use std::time::Duration;
 
 use control::Cause;
 use domain::{
-    attempt::{Attempt, Duty, Ending},
+    attempt::{Attempt, Duty, Ending, Usage},
+    ids::ProtocolId,
+    project::{EngineChoice, Reviewer},
     protocol::{Ended, Finding, Protocol, QaReport, QaVerdict},
     spec::{QaPolicy, StepType},
     step::{Candidate, Step},
     task::TaskKind,
-    text::command_line,
-};
-use engines::{
-    Launch, Outcome,
-    exit::{Exit, LaunchFailureKind},
-    spec::{Limits, Stream},
-    spool,
-    supervisor::{self, CANCELED, LaunchError},
 };
 use forge::git::types::ObjectId;
 
 use crate::{
     Worker,
-    engine_run::plain_environment,
+    check::Checked,
+    engine_answer::Begun,
+    engine_run::Takeover,
     execute_step::{Bench, held_attempt},
     failure::Failure,
     lease::Lease,
     papers::{self, Integrating},
+    passed_checks,
     project_setup::full,
     run_job::FENCED,
-    sandboxes::{Boxed, Needs},
     workspace::kept_under,
 };
 
-const WALL: Duration = Duration::from_secs(15 * 60);
-/// How much of what a check printed is kept with its finding.
-const MAX_DETAIL: usize = 4000;
-const OUTPUT: u64 = 16 << 20;
+/// What an attempt's engine is called where commands judge alone.
+const COMMANDS: &str = "checks";
 
-/// How one check ended for the work as a whole.
-enum Checked {
-    Finding(Finding),
+/// A result that is judged, by whom, and with what.
+pub(crate) struct Judging<'a> {
+    pub(crate) lease: &'a Lease,
+    pub(crate) bench: &'a Bench,
+    pub(crate) protocol: &'a Protocol,
+    pub(crate) step: &'a Step,
+    pub(crate) attempt: &'a Attempt,
+    pub(crate) candidate: &'a Candidate,
+    /// The candidate's.
+    pub(crate) commit: ObjectId,
+}
+
+/// How judging ended for the work as a whole.
+pub(crate) enum Judged {
+    Report(QaReport),
     Stopped,
-    /// By a person, who is named.
-    ByHand {
-        said: String,
-    },
-    CutOff {
-        why: String,
-    },
+    CutOff { why: String },
 }
 
 impl Worker {
@@ -58,19 +60,7 @@ impl Worker {
         let (protocol, step) = self.step_of(lease).await?;
         match (step.duty(TaskKind::RunQuality, &lease.task.id, lease.is_told_to_stop()), step.candidate()) {
             (Duty::Begin, Some(candidate)) => Box::pin(self.begin_quality(lease, &protocol, &step, candidate)).await,
-            // Checks run on a checkout of their own: whatever an earlier worker began is simply begun again.
-            (Duty::TakeOver(attempt), _) => {
-                let done = Cause::of(self.actor()).acknowledging(lease.done());
-                self.end_attempt(&attempt, FENCED, Some(Duration::ZERO)).await?;
-                if lease.is_told_to_stop() {
-                    self.control.stop_step(protocol.id, step.id, attempt.fence, &done).await?;
-                } else {
-                    let why = "its worker is gone";
-                    self.control.interrupt_step(protocol.id, step.id, attempt.fence, why, &done).await?;
-                }
-                self.forget_worktree(&attempt);
-                Ok(())
-            }
+            (Duty::TakeOver(attempt), _) => Box::pin(self.take_quality_over(lease, &protocol, &step, attempt)).await,
             (Duty::CleanUp(attempt), _) => self.clean_up(lease, &attempt).await,
             (Duty::Begin | Duty::Nothing, _) => {
                 self.acknowledge(lease.done()).await;
@@ -87,165 +77,207 @@ impl Worker {
         candidate: &Candidate,
     ) -> Result<(), Failure> {
         let bench = self.bench(protocol).await?;
+        let reviewer = bench.as_ref().map_or(Reviewer::Nobody, |bench| bench.project.engines.reviewer(&step.spec));
+        let engine = match &reviewer {
+            Reviewer::Engine(choice) => choice.id.as_str(),
+            Reviewer::Nobody | Reviewer::Unnamed => COMMANDS,
+        };
         if lease.is_told_to_stop() {
             // Taken back while it was prepared; whoever asked for it again has stored another task.
             self.acknowledge(lease.done()).await;
             return Ok(());
         }
         let begin = lease.begin(&self.incarnation);
-        let keep = Cause::of(self.actor()).acknowledging(lease.keep());
-        let protocol = self.control.start_qa(protocol.id, step.id, begin, &keep).await?;
+        let keep = self.keeping(lease);
+        let protocol = self.control.start_qa(protocol.id, step.id, begin, engine, &keep).await?;
         let Some((step, attempt)) = held_attempt(&protocol, step.id, lease) else {
             self.acknowledge(lease.done()).await;
             return Ok(());
         };
-        let done = Cause::of(self.actor()).acknowledging(lease.done());
-        let report = match &bench {
-            Err(error) => report(Vec::new(), QaVerdict::Inconclusive, full(error)),
-            Ok(bench) => match self.judge(lease, bench, &protocol, &step, &attempt, candidate).await? {
-                Judged::Report(report) => report,
-                Judged::Stopped => {
-                    self.control.stop_step(protocol.id, step.id, attempt.fence, &done).await?;
-                    self.forget_worktree(&attempt);
-                    return Ok(());
-                }
-                Judged::CutOff { why } => {
-                    self.control.interrupt_step(protocol.id, step.id, attempt.fence, &why, &done).await?;
-                    self.forget_worktree(&attempt);
-                    return Ok(());
+        let judged = match (&bench, ObjectId::parse(&candidate.commit)) {
+            (Err(error), _) => inconclusive(full(error)),
+            (Ok(_), Err(error)) => inconclusive(full(&error)),
+            (Ok(bench), Ok(commit)) => {
+                let (protocol, step, attempt) = (&protocol, &step, &attempt);
+                let judging = Judging { lease, bench, protocol, step, attempt, candidate, commit };
+                self.judge(&judging, reviewer).await?
+            }
+        };
+        self.end_quality(lease, protocol.id, &step, &attempt, judged).await
+    }
+
+    /// An earlier worker began. A review goes on behind commands that are known to have passed; everything else has a
+    /// checkout of its own and changes nothing, so that it is simply begun again.
+    async fn take_quality_over(
+        &self,
+        lease: &Lease,
+        protocol: &Protocol,
+        step: &Step,
+        attempt: Attempt,
+    ) -> Result<(), Failure> {
+        let dir = self.attempt_dir(&attempt);
+        let passed = |candidate: &Candidate| passed_checks::read(&dir, &attempt.nonce, &candidate.commit);
+        let Some(findings) = step.candidate().and_then(passed) else {
+            return self.begin_quality_again(lease, protocol.id, step, &attempt).await;
+        };
+        let takeover = self.take_engine_over(lease, &attempt, true).await?;
+        let session = match &takeover {
+            Takeover::Lost => return self.begin_quality_again(lease, protocol.id, step, &attempt).await,
+            Takeover::Again { session } => session.clone(),
+            Takeover::Follow(..) => None,
+        };
+        let keep = self.keeping(lease);
+        let (old, new) = (attempt.fence, lease.fence);
+        let protocol = self.control.adopt_step(protocol.id, step.id, old, new, session, &keep).await?;
+        let Some((step, attempt)) = held_attempt(&protocol, step.id, lease) else {
+            // Cancelled at this very moment.
+            return self.clean_up(lease, &attempt).await;
+        };
+        // Before anything that may fail: an engine that is to stop does not wait for a repository.
+        let Some(begun) = self.followed(lease, &attempt, takeover).await? else { return Ok(()) };
+        let judged = match (self.bench(&protocol).await?, step.candidate()) {
+            (Err(error), _) => inconclusive(full(&error)),
+            (Ok(_), None) => Judged::CutOff { why: "there is no result any more".to_owned() },
+            (Ok(bench), Some(candidate)) => match ObjectId::parse(&candidate.commit) {
+                Err(error) => inconclusive(full(&error)),
+                Ok(commit) => {
+                    let choice = match bench.project.engines.reviewer(&step.spec) {
+                        Reviewer::Engine(choice) if choice.id == attempt.engine => choice,
+                        Reviewer::Engine(_) | Reviewer::Nobody | Reviewer::Unnamed => {
+                            EngineChoice::new(&attempt.engine)
+                        }
+                    };
+                    let (bench, protocol, step, attempt) = (&bench, &protocol, &step, &attempt);
+                    let judging = Judging { lease, bench, protocol, step, attempt, candidate, commit };
+                    self.review(&judging, choice, begun, findings).await?
                 }
             },
         };
-        let tell = || self.control.finish_qa(protocol.id, step.id, attempt.fence, report.clone(), &done);
-        self.persist(lease, tell).await?;
-        self.forget_worktree(&attempt);
+        self.end_quality(lease, protocol.id, &step, &attempt, judged).await
+    }
+
+    async fn begin_quality_again(
+        &self,
+        lease: &Lease,
+        protocol: ProtocolId,
+        step: &Step,
+        attempt: &Attempt,
+    ) -> Result<(), Failure> {
+        self.end_attempt(attempt, FENCED, Some(Duration::ZERO)).await?;
+        let judged = match lease.is_told_to_stop() {
+            true => Judged::Stopped,
+            false => Judged::CutOff { why: "its worker is gone".to_owned() },
+        };
+        self.end_quality(lease, protocol, step, attempt, judged).await
+    }
+
+    async fn end_quality(
+        &self,
+        lease: &Lease,
+        protocol: ProtocolId,
+        step: &Step,
+        attempt: &Attempt,
+        judged: Judged,
+    ) -> Result<(), Failure> {
+        let done = Cause::of(self.actor()).acknowledging(lease.done());
+        match judged {
+            Judged::Report(report) => {
+                let tell = || self.control.finish_qa(protocol, step.id, attempt.fence, report.clone(), &done);
+                self.persist(lease, tell).await?;
+            }
+            Judged::Stopped => {
+                self.control.stop_step(protocol, step.id, attempt.fence, &done).await?;
+            }
+            Judged::CutOff { why } => {
+                self.control.interrupt_step(protocol, step.id, attempt.fence, &why, &done).await?;
+            }
+        }
+        self.forget_worktree(attempt);
         Ok(())
     }
 
-    async fn judge(
-        &self,
-        lease: &Lease,
-        bench: &Bench,
-        protocol: &Protocol,
-        step: &Step,
-        attempt: &Attempt,
-        candidate: &Candidate,
-    ) -> Result<Judged, Failure> {
+    async fn judge(&self, judging: &Judging<'_>, reviewer: Reviewer) -> Result<Judged, Failure> {
+        let Judging { bench, step, attempt, candidate, .. } = *judging;
         let commands = commands_of(bench, step);
-        if commands.is_empty() {
-            let why =
-                "no check is configured: name commands in `checks` of the step or the project, or say qa.policy skip";
-            return Ok(Judged::Report(report(Vec::new(), QaVerdict::Inconclusive, why)));
+        if commands.is_empty() && reviewer == Reviewer::Nobody {
+            return Ok(inconclusive(
+                "no check is configured: name commands in `checks` of the step or the project, an engine that reviews, or \
+                 say qa.policy skip",
+            ));
         }
-        let inconclusive = |why: String| Ok(Judged::Report(report(Vec::new(), QaVerdict::Inconclusive, why)));
-        let commit = match ObjectId::parse(&candidate.commit) {
-            Ok(commit) => commit,
-            Err(error) => return inconclusive(full(&error)),
-        };
+        let mirror = &bench.repository.mirror;
         let worktree = self.worktree_dir(attempt);
-        if let Err(error) = bench.repository.mirror.checkout(&commit, &worktree).await {
-            return inconclusive(full(&error));
+        if let Err(error) = mirror.checkout(&judging.commit, &worktree).await {
+            return Ok(inconclusive(full(&error)));
         }
         let mut findings: Vec<Finding> = diff_finding(step, candidate).into_iter().collect();
         for (number, argv) in (1..).zip(&commands) {
-            match self.run_check(lease, attempt, &worktree, number, argv).await? {
+            match self.run_check(judging.lease, attempt, &worktree, number, argv).await? {
                 Checked::Finding(finding) => findings.push(finding),
                 Checked::Stopped => return Ok(Judged::Stopped),
                 Checked::ByHand { said } => {
                     let said = self.keep_worktree(attempt, &said)?;
-                    let mut report = report(findings, QaVerdict::Inconclusive, said);
+                    let mut report = of_nothing(findings, said);
                     report.end.ending = Ending::Canceled;
                     return Ok(Judged::Report(report));
                 }
                 Checked::CutOff { why } => return Ok(Judged::CutOff { why }),
             }
         }
-        let mut judged = report_of(findings);
-        let text = papers::quality_report(protocol, step, &candidate.commit, judged.verdict, &judged.findings);
+        match reviewer {
+            Reviewer::Engine(choice) if verdict_of(&findings) == QaVerdict::Pass => {
+                // What commands left behind is no part of the result, and nothing that a reviewer is configured by.
+                let dir = self.attempt_dir(attempt);
+                host::fs::remove_foreign_dir(&dir.join("home")).map_err(Failure::retry)?;
+                if let Err(error) = mirror.checkout(&judging.commit, &worktree).await {
+                    return Ok(inconclusive(full(&error)));
+                }
+                passed_checks::write(&dir, &attempt.nonce, &candidate.commit, &findings)?;
+                self.review(judging, choice, Begun::Not, findings).await
+            }
+            Reviewer::Unnamed => {
+                findings.push(unnamed());
+                self.conclude(judging, findings, None).await
+            }
+            Reviewer::Engine(_) | Reviewer::Nobody => self.conclude(judging, findings, None).await,
+        }
+    }
+
+    /// Makes the report of what was found, and the commit that the branch moves to when all of it passed. `usage`: what a
+    /// reviewer used.
+    pub(crate) async fn conclude(
+        &self,
+        judging: &Judging<'_>,
+        findings: Vec<Finding>,
+        usage: Option<Usage>,
+    ) -> Result<Judged, Failure> {
+        let Judging { bench, protocol, step, attempt, candidate, .. } = *judging;
+        let mut report = report_of(findings);
+        report.end.usage = usage;
+        let text = papers::quality_report(protocol, step, &candidate.commit, report.verdict, &report.findings);
         // Also for a result that does not pass, beside what its checks printed.
-        let artifact = self.attempt_dir(attempt).join("quality-report.md");
-        host::fs::write_atomic(&artifact, text.as_bytes()).map_err(Failure::retry)?;
-        if judged.verdict == QaVerdict::Pass {
-            let papers = Integrating { step, summary: &judged.end.summary, at: attempt.started_at };
-            let written = self.write_papers(&bench.repository, protocol, attempt, papers, &commit, Some(text)).await;
+        let dir = self.attempt_dir(attempt);
+        host::fs::create_private_dir(&dir).map_err(Failure::retry)?;
+        host::fs::write_atomic(&dir.join("quality-report.md"), text.as_bytes()).map_err(Failure::retry)?;
+        if report.verdict == QaVerdict::Pass {
+            let papers = Integrating { step, summary: &report.end.summary, at: attempt.started_at };
+            let on = &judging.commit;
+            let written = self.write_papers(&bench.repository, protocol, attempt, papers, on, Some(text)).await;
             let kept = match written {
                 Ok(commit) => bench.repository.mirror.keep_attempt(kept_under(attempt), &commit).await.map(|()| commit),
                 Err(error) => Err(error),
             };
             match kept {
-                Ok(commit) => judged.commit = Some(commit.to_string()),
-                Err(error) => return inconclusive(full(&error)),
-            }
-        }
-        Ok(Judged::Report(judged))
-    }
-
-    async fn run_check(
-        &self,
-        lease: &Lease,
-        attempt: &Attempt,
-        worktree: &Path,
-        number: u32,
-        argv: &[String],
-    ) -> Result<Checked, Failure> {
-        let dir = self.attempt_dir(attempt).join(format!("check-{number}"));
-        let home = self.attempt_dir(attempt).join("home");
-        host::fs::create_private_dir(&self.attempt_dir(attempt)).map_err(Failure::retry)?;
-        host::fs::create_private_dir(&home).map_err(Failure::retry)?;
-        let mut launch = Launch::new(&dir, argv.to_vec(), worktree);
-        launch.env = plain_environment(&home);
-        launch.nonce.clone_from(&attempt.nonce);
-        launch.limits = Limits::default().wall(WALL).output(OUTPUT).spool(OUTPUT);
-        launch.merge_stderr = true;
-        self.bound(lease, &mut launch);
-        self.confine(&mut launch, Boxed::Check, &home, Needs::default()).await?;
-        let started = host::clock::monotonic();
-        let (verdict, exit_code, ending) = match supervisor::start(&self.config.exe, launch).await {
-            Ok(supervised) => {
-                // All checks of an attempt are held alike.
-                let held = (number == 1).then(|| supervised.held());
-                let (exit, ()) = tokio::join!(self.watch(lease, &supervised), self.tell_held(lease, attempt, held));
-                let exit = exit?;
-                match verdict_of(&exit) {
-                    Ok(judged) => judged,
-                    Err(checked) => return Ok(checked),
+                Ok(commit) => report.commit = Some(commit.to_string()),
+                Err(error) => {
+                    let usage = report.end.usage.take();
+                    report = of_nothing(Vec::new(), full(&error));
+                    report.end.usage = usage;
                 }
             }
-            Err(LaunchError::Program(failure)) => (QaVerdict::Inconclusive, None, launch_failed(&failure)),
-            Err(error @ (LaunchError::NotReady(_) | LaunchError::Unreachable(_))) => {
-                return Err(Failure::retry(full(&error)));
-            }
-            // Killed, perhaps, and whatever it had begun with it.
-            Err(error @ LaunchError::Died { .. }) => return Ok(Checked::CutOff { why: full(&error) }),
-            Err(error) => (QaVerdict::Inconclusive, None, full(&error)),
-        };
-        let printed = spool::tail(&dir, Stream::Output, MAX_DETAIL).map_err(Failure::retry)?;
-        let printed = host::text::clean(&printed.bytes);
-        self.keep_output(attempt, argv, &ending, &printed)?;
-        let detail = if printed.trim().is_empty() { ending } else { format!("{ending}\n{printed}") };
-        Ok(Checked::Finding(Finding {
-            check: host::text::one_line(command_line(argv), 300),
-            verdict,
-            exit_code,
-            detail: host::text::cut(&detail, MAX_DETAIL),
-            duration_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
-        }))
+        }
+        Ok(Judged::Report(report))
     }
-
-    /// One log for all checks of an attempt, where logs of attempts are looked for.
-    fn keep_output(&self, attempt: &Attempt, argv: &[String], ending: &str, printed: &str) -> Result<(), Failure> {
-        use std::io::Write as _;
-        let path = self.attempt_dir(attempt).join(Stream::Output.file_name());
-        let mut file = host::fs::open_append(&path).map_err(Failure::retry)?;
-        let text = format!("$ {}\n{}\n# {ending}\n", command_line(argv), printed.trim_end());
-        file.write_all(text.as_bytes()).map_err(Failure::retry)
-    }
-}
-
-enum Judged {
-    Report(QaReport),
-    Stopped,
-    CutOff { why: String },
 }
 
 /// The step's own commands, and the project's unless only the step's were asked for.
@@ -272,42 +304,31 @@ fn diff_finding(step: &Step, candidate: &Candidate) -> Option<Finding> {
     })
 }
 
-fn verdict_of(exit: &Exit) -> Result<(QaVerdict, Option<i32>, String), Checked> {
-    let ending = exit.outcome.to_string();
-    match &exit.outcome {
-        Outcome::Exited { code: 0 } => Ok((QaVerdict::Pass, Some(0), ending)),
-        Outcome::Exited { code } => Ok((QaVerdict::Fail, Some(*code), ending)),
-        Outcome::Signaled { .. } | Outcome::TimedOut { .. } | Outcome::OutputLimit => {
-            Ok((QaVerdict::Fail, None, ending))
-        }
-        Outcome::LaunchFailed(failure) => Ok((QaVerdict::Inconclusive, None, launch_failed(failure))),
-        Outcome::Stopped { reason } if reason == CANCELED => Err(Checked::Stopped),
-        Outcome::Stopped { reason } if let Some(said) = supervisor::said_by_hand(reason) => {
-            Err(Checked::ByHand { said: said.to_owned() })
-        }
-        Outcome::Stopped { .. } | Outcome::DeadlinePassed | Outcome::ControllerLost => {
-            Err(Checked::CutOff { why: ending })
-        }
+/// A review was asked for, and nobody said by whom.
+fn unnamed() -> Finding {
+    Finding {
+        check: "review".to_owned(),
+        verdict: QaVerdict::Inconclusive,
+        exit_code: None,
+        detail:
+            "no engine is named that reviews: name one in qa.engine_id of the step, or in engines.qa of the project"
+                .to_owned(),
+        duration_ms: 0,
     }
 }
 
-fn launch_failed(failure: &engines::exit::LaunchFailure) -> String {
-    match failure.kind {
-        LaunchFailureKind::ProgramNotFound => format!("the command is missing: {failure}"),
-        LaunchFailureKind::ProgramRefused | LaunchFailureKind::DirectoryNotFound | LaunchFailureKind::Other => {
-            format!("the command could not be started: {failure}")
-        }
-        LaunchFailureKind::SandboxUnavailable => format!("the sandbox for checks cannot be had here: {failure}"),
+/// What all of them say together: the strictest.
+fn verdict_of(findings: &[Finding]) -> QaVerdict {
+    let any = |verdict| findings.iter().any(|finding| finding.verdict == verdict);
+    match (any(QaVerdict::Fail), any(QaVerdict::Inconclusive)) {
+        (true, _) => QaVerdict::Fail,
+        (false, true) => QaVerdict::Inconclusive,
+        (false, false) => QaVerdict::Pass,
     }
 }
 
 fn report_of(findings: Vec<Finding>) -> QaReport {
-    let any = |verdict| findings.iter().any(|finding| finding.verdict == verdict);
-    let verdict = match (any(QaVerdict::Fail), any(QaVerdict::Inconclusive)) {
-        (true, _) => QaVerdict::Fail,
-        (false, true) => QaVerdict::Inconclusive,
-        (false, false) => QaVerdict::Pass,
-    };
+    let verdict = verdict_of(&findings);
     let n_passed = findings.iter().filter(|finding| finding.verdict == QaVerdict::Pass).count();
     let bad = findings.iter().find(|finding| finding.verdict == verdict && verdict != QaVerdict::Pass);
     let mut summary = format!("{n_passed} of {} checks passed", findings.len());
@@ -316,6 +337,15 @@ fn report_of(findings: Vec<Finding>) -> QaReport {
         summary = host::text::one_line(format!("{summary}; {}: {first}", bad.check), 500);
     }
     report(findings, verdict, summary)
+}
+
+fn inconclusive(why: impl Into<String>) -> Judged {
+    Judged::Report(of_nothing(Vec::new(), why))
+}
+
+/// The report of a judgement that did not come about.
+pub(crate) fn of_nothing(findings: Vec<Finding>, why: impl Into<String>) -> QaReport {
+    report(findings, QaVerdict::Inconclusive, why)
 }
 
 fn report(findings: Vec<Finding>, verdict: QaVerdict, summary: impl Into<String>) -> QaReport {

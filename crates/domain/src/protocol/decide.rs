@@ -409,8 +409,9 @@ impl Deciding {
     }
 
     pub(super) fn enqueue_qa(&mut self, id: StepId) {
+        let reviewer = self.state.step(id).and_then(|step| step.spec.qa.as_ref()).and_then(|qa| qa.engine_id.clone());
         self.emit(ProtocolEvent::QaEnqueued { step: id });
-        self.effect(TaskKind::RunQuality, serde_json::json!({ "step": id }), None);
+        self.effect(TaskKind::RunQuality, serde_json::json!({ "step": id }), reviewer);
     }
 
     pub(super) fn ensure_running(&mut self) {

@@ -135,7 +135,7 @@ impl Told {
     fn check(&mut self, step: i64, verdict: QaVerdict) {
         let begin = self.begin();
         let fence = begin.fence;
-        self.tell(&ProtocolCommand::QaStarted { step: StepId(step), begin }).unwrap();
+        self.tell(&ProtocolCommand::QaStarted { step: StepId(step), begin, engine: "checks".to_owned() }).unwrap();
         let report = Box::new(report(verdict));
         self.tell(&ProtocolCommand::QaFinished { step: StepId(step), fence, report }).unwrap();
     }

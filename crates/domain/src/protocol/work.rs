@@ -75,7 +75,7 @@ impl Deciding {
                 self.step_interrupted(*step, *fence, why, gate)
             }
             ProtocolCommand::StepStopped { step, fence, gate } => self.step_stopped(*step, *fence, gate),
-            ProtocolCommand::QaStarted { step, begin } => self.qa_started(*step, begin),
+            ProtocolCommand::QaStarted { step, begin, engine } => self.qa_started(*step, begin, engine),
             ProtocolCommand::QaFinished { step, fence, report } => self.qa_finished(*step, *fence, report),
             _ => Ok(()),
         }
@@ -263,7 +263,7 @@ impl Deciding {
         let step = self.step(id)?;
         let (why, at) = (why.to_owned(), self.now);
         if checks(&step, fence) {
-            // Checks run on a checkout of their own: running them again is always safe.
+            // Checks and reviews have a checkout of their own: beginning them again is always safe.
             self.emit(ProtocolEvent::QaInterrupted { step: id, why: why.clone(), at });
             if self.interrupted_too_often(id, &why) {
                 return Ok(());
@@ -324,11 +324,11 @@ impl Deciding {
         Ok(())
     }
 
-    fn qa_started(&mut self, id: StepId, begin: &Begin) -> Decided {
+    fn qa_started(&mut self, id: StepId, begin: &Begin, engine: &str) -> Decided {
         let step = self.step(id)?;
         let queued = matches!(step.state, StepState::NeedsQa { review: Review::Queued, .. });
         if self.is_running() && queued {
-            let attempt = Box::new(self.step_attempt(&step, "qa", "checks", begin));
+            let attempt = Box::new(self.step_attempt(&step, "qa", engine, begin));
             self.emit(ProtocolEvent::QaStarted { step: id, attempt });
         }
         Ok(())

@@ -106,11 +106,18 @@ pub fn check_step(path: &str, step: &StepSpec) -> Vec<SpecProblem> {
         }
     }
     if let Some(qa) = &step.qa {
-        let asks_model = [qa.prompt.is_some(), qa.model.is_some(), qa.engine_id.is_some(), qa.inputs.is_some()];
-        if asks_model.contains(&true) {
+        for (key, text) in [("qa.engine_id", &qa.engine_id), ("qa.model", &qa.model)] {
+            if let Some(message) = text.as_deref().and_then(name_problem) {
+                refuse(key, message);
+            }
+        }
+        if let Some(file) = qa.prompt.as_ref().filter(|file| !is_safe_path(file)) {
+            refuse("qa.prompt", format!("{file:?} is not a path inside the repository"));
+        }
+        if qa.inputs.is_some() {
             refuse(
-                "qa",
-                format!("{}; name commands in `checks`", not_yet("QA by an engine (prompt, model, engine_id, inputs)")),
+                "qa.inputs",
+                format!("{}; say what a review is to look for in `qa.prompt`", not_yet("inputs of QA")),
             );
         }
     }

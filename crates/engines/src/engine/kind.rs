@@ -96,6 +96,14 @@ impl Engine {
         matches!(self, Self::CodeMachine)
     }
 
+    /// Whether it can be asked for a structured answer.
+    pub fn answers(self) -> bool {
+        match self {
+            Self::Shell | Self::CodeMachine => false,
+            Self::Scripted | Self::Codex | Self::Claude | Self::Opencode | Self::Gemini | Self::Acp => true,
+        }
+    }
+
     /// The program that is started unless the configuration names another; `None`: it is part of this binary, or a
     /// command of the step's.
     pub fn program(self) -> Option<&'static str> {

@@ -9,6 +9,7 @@ use domain::{
     ids::{Fence, RunId, TaskId},
     run::{Begin, Finished},
 };
+use engines::spec::Stream;
 use http_body_util::BodyExt;
 use hyper::StatusCode;
 use serde_json::{Value, json};
@@ -183,11 +184,11 @@ async fn an_attempt_is_followed_over_all_runs_of_its_engine() {
     // As a worker does it: written down, moved, and only then the next one begins in the same place.
     append(&dir, "half");
     std::fs::write(dir.join("engine.json"), r#"{"resumed": [true]}"#).unwrap();
-    engines::runs::set_aside(&dir, &dir.join("before-1")).unwrap();
+    engines::runs::set_aside(&dir, &dir.join("before-1"), Stream::Output).unwrap();
     append(&dir, "two\n");
     until("\"two\"", &mut text).await;
     std::fs::write(dir.join("engine.json"), r#"{"resumed": [true, false]}"#).unwrap();
-    engines::runs::set_aside(&dir, &dir.join("before-2")).unwrap();
+    engines::runs::set_aside(&dir, &dir.join("before-2"), Stream::Output).unwrap();
     append(&dir, "three\n");
     finish(&app, &id, &attempt).await;
     until("event: end", &mut text).await;

@@ -4,14 +4,15 @@
 //! that a wrong answer never reaches us; Gemini CLI and opencode offer their models no tools that are not listed,
 //! so that none is refused. Behind ACP, Gemini CLI loses a session that it is to load in the minute in which it was
 //! begun, and `codex-acp` runs no commands in our sandbox; opencode behind ACP asks a model that is not there for
-//! minutes. All of it on SQLite; on PostgreSQL what depends on what the ledger says: planning, executing, being
-//! killed and going on; by Landlock, which stands in where bubblewrap is missing, what depends on the sandbox.
+//! minutes. All of it on SQLite; on PostgreSQL what depends on what the ledger says: planning, executing,
+//! reviewing, being killed and going on; by Landlock, which stands in where bubblewrap is missing, what depends on the sandbox.
 
 mod agent;
 mod broker;
 mod escape;
 mod house;
 mod permission;
+mod review;
 mod stopping;
 mod tools;
 mod trouble;
@@ -44,6 +45,9 @@ macro_rules! put {
 }
 
 put! { codex: super::Agent::Codex =>
+    review::what_it_passes_is_integrated,
+    review::what_it_fails_stays_off_the_branch,
+    review::a_verdict_that_is_none_is_given_back_once,
     work::it_plans_and_its_answer_is_held_to_the_schema,
     work::a_wrong_answer_is_given_back_once_for_correction,
     work::its_tool_writes_a_file_that_pilothouse_commits,
@@ -70,6 +74,8 @@ put! { codex: super::Agent::Codex =>
 }
 
 put! { codex_server: super::Agent::CodexServer =>
+    review::what_it_passes_is_integrated,
+    review::what_it_fails_stays_off_the_branch,
     work::it_plans_and_its_answer_is_held_to_the_schema,
     work::a_wrong_answer_is_given_back_once_for_correction,
     work::its_tool_writes_a_file_that_pilothouse_commits,
@@ -86,6 +92,8 @@ put! { codex_server: super::Agent::CodexServer =>
 }
 
 put! { claude: super::Agent::Claude =>
+    review::what_it_passes_is_integrated,
+    review::what_it_fails_stays_off_the_branch,
     work::it_plans_and_its_answer_is_held_to_the_schema,
     work::its_tool_writes_a_file_that_pilothouse_commits,
     trouble::a_busy_model_is_asked_again,
@@ -111,6 +119,8 @@ put! { claude: super::Agent::Claude =>
 }
 
 put! { opencode: super::Agent::Opencode =>
+    review::what_it_passes_is_integrated,
+    review::what_it_fails_stays_off_the_branch,
     work::it_plans_and_its_answer_is_held_to_the_schema,
     work::its_tool_writes_a_file_that_pilothouse_commits,
     trouble::a_used_up_quota_is_a_reason_to_stop,
@@ -129,6 +139,9 @@ put! { opencode: super::Agent::Opencode =>
 }
 
 put! { gemini: super::Agent::Gemini =>
+    review::what_it_passes_is_integrated,
+    review::what_it_fails_stays_off_the_branch,
+    review::a_verdict_that_is_none_is_given_back_once,
     work::it_plans_and_its_answer_is_held_to_the_schema,
     work::a_wrong_answer_is_given_back_once_for_correction,
     work::its_tool_writes_a_file_that_pilothouse_commits,
@@ -148,6 +161,8 @@ put! { gemini: super::Agent::Gemini =>
 }
 
 put! { acp_gemini: super::Agent::AcpGemini =>
+    review::what_it_passes_is_integrated,
+    review::what_it_fails_stays_off_the_branch,
     work::it_plans_and_its_answer_is_held_to_the_schema,
     work::its_tool_writes_a_file_that_pilothouse_commits,
     stopping::it_is_cancelled_in_the_middle_of_a_tool,
@@ -207,6 +222,8 @@ put! { acp_opencode: super::Agent::AcpOpencode =>
 }
 
 put! { codex_on_postgres on Postgres: super::Agent::Codex =>
+    review::what_it_passes_is_integrated,
+    review::what_it_fails_stays_off_the_branch,
     work::it_plans_and_its_answer_is_held_to_the_schema,
     work::its_tool_writes_a_file_that_pilothouse_commits,
     stopping::killed_it_fails_and_its_tool_goes_with_it,
@@ -214,6 +231,8 @@ put! { codex_on_postgres on Postgres: super::Agent::Codex =>
 }
 
 put! { claude_on_postgres on Postgres: super::Agent::Claude =>
+    review::what_it_passes_is_integrated,
+    review::what_it_fails_stays_off_the_branch,
     work::it_plans_and_its_answer_is_held_to_the_schema,
     work::its_tool_writes_a_file_that_pilothouse_commits,
     stopping::killed_it_fails_and_its_tool_goes_with_it,

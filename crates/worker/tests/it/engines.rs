@@ -29,28 +29,28 @@ cat > "$here/prompt-$act"
 . "$here/act-$act"
 "#;
 
-const BEGUN: &str = r#"echo '{"type":"thread.started","thread_id":"T1"}'; echo '{"type":"turn.started"}'"#;
+pub(crate) const BEGUN: &str = r#"echo '{"type":"thread.started","thread_id":"T1"}'; echo '{"type":"turn.started"}'"#;
 
-fn said(text: &str) -> String {
+pub(crate) fn said(text: &str) -> String {
     let item = json!({"type": "item.completed", "item": {"id": "i", "type": "agent_message", "text": text}});
     format!("cat <<'END'\n{item}\nEND")
 }
 
-fn used(input: u64, output: u64) -> String {
+pub(crate) fn used(input: u64, output: u64) -> String {
     format!(r#"echo '{{"type":"turn.completed","usage":{{"input_tokens":{input},"output_tokens":{output}}}}}'"#)
 }
 
-fn failed(message: &str) -> String {
+pub(crate) fn failed(message: &str) -> String {
     format!(r#"echo '{{"type":"turn.failed","error":{{"message":"{message}"}}}}'; exit 1"#)
 }
 
 /// A program that plays these acts, one a call.
-struct Player {
+pub(crate) struct Player {
     dir: PathBuf,
 }
 
 impl Player {
-    fn new(app: &TestApp, acts: &[&[&str]]) -> Self {
+    pub(crate) fn new(app: &TestApp, acts: &[&[&str]]) -> Self {
         let dir = app.ledger.dir().join("player");
         std::fs::create_dir(&dir).unwrap();
         let program = dir.join("agent");
@@ -62,16 +62,16 @@ impl Player {
         Self { dir }
     }
 
-    fn calls(&self) -> Vec<String> {
+    pub(crate) fn calls(&self) -> Vec<String> {
         let calls = std::fs::read_to_string(self.dir.join("calls")).unwrap_or_default();
         calls.lines().map(|call| call.trim_end().to_owned()).collect()
     }
 
-    fn prompt(&self, act: usize) -> String {
+    pub(crate) fn prompt(&self, act: usize) -> String {
         std::fs::read_to_string(self.dir.join(format!("prompt-{act}"))).unwrap_or_default()
     }
 
-    fn configure(&self, engine: Engine) -> impl FnOnce(&mut WorkerConfig) {
+    pub(crate) fn configure(&self, engine: Engine) -> impl FnOnce(&mut WorkerConfig) {
         let (dir, program) = (self.dir.clone(), self.dir.join("agent").to_string_lossy().into_owned());
         move |config| {
             let mut configured = Configured::new(engine.id(), engine);
@@ -100,14 +100,14 @@ async fn start(work: &Work<'_>, player: &Player, engine: Engine) -> Handle {
     work.worker_with(player.configure(engine)).await
 }
 
-fn failure_of(protocol: &Protocol) -> String {
+pub(crate) fn failure_of(protocol: &Protocol) -> String {
     match &protocol.state {
         ProtocolState::Blocked { on: BlockedOn::Failure { failure } } => failure.to_string(),
         other => panic!("{other:?}"),
     }
 }
 
-async fn wait(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+pub(crate) async fn wait(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let started = host::clock::monotonic();
     while !holds().await {
         assert!(started.elapsed() < super::PATIENCE, "{what}");

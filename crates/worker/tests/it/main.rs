@@ -28,6 +28,7 @@ mod engines;
 mod permission;
 mod protocols;
 mod retention;
+mod review;
 mod stopping;
 
 struct TestApp {

@@ -75,6 +75,13 @@ impl Repository {
         String::from_utf8_lossy(&output.stdout).trim().to_owned()
     }
 
+    /// Puts one more file on `main`.
+    pub(crate) async fn commit(&self, file: &str, text: &str) {
+        std::fs::write(self.dir.join(file), text).unwrap();
+        self.git(&["add", "--all"]).await;
+        self.git(&["commit", "--quiet", "-m", file]).await;
+    }
+
     async fn subjects(&self) -> Vec<String> {
         let log = self.git(&["log", "--format=%s", "main..0001-fix-the-answer"]).await;
         log.lines().rev().map(str::to_owned).collect()
@@ -121,9 +128,13 @@ impl<'a> Work<'a> {
     }
 
     pub(crate) async fn protocol(&self, spec: Option<Value>) -> ProtocolId {
+        self.named("0001-fix-the-answer", spec).await
+    }
+
+    pub(crate) async fn named(&self, name: &str, spec: Option<Value>) -> ProtocolId {
         let request = CreateProtocol {
             project: self.project,
-            name: "0001-fix-the-answer".into(),
+            name: name.into(),
             status: None,
             base_branch: None,
             description: Some("Make the test pass.".into()),

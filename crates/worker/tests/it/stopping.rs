@@ -74,7 +74,7 @@ impl Work<'_> {
         self.app.control.get::<Protocol>(&id.to_string()).await.unwrap().subject
     }
 
-    async fn count(&self, id: ProtocolId, event: &str) -> usize {
+    pub(crate) async fn count(&self, id: ProtocolId, event: &str) -> usize {
         self.events(id).await.iter().filter(|kind| *kind == event).count()
     }
 

@@ -26,7 +26,9 @@ fn helpful_command(told: &mut Told, detail: u8) -> ProtocolCommand {
             let diff = DiffStat { files: u32::from(detail), ..DiffStat::default() };
             ProtocolCommand::BranchAdvanced { step: Some(step), new: integration.new, diff, gate }
         }
-        StepState::NeedsQa { review: Review::Queued, .. } => ProtocolCommand::QaStarted { step, begin: told.begin() },
+        StepState::NeedsQa { review: Review::Queued, .. } => {
+            ProtocolCommand::QaStarted { step, begin: told.begin(), engine: "checks".to_owned() }
+        }
         StepState::NeedsQa { .. } => {
             ProtocolCommand::QaFinished { step, fence, report: Box::new(report(QaVerdict::Pass)) }
         }
@@ -98,7 +100,7 @@ fn any_command(told: &mut Told, pick: u8, detail: u8) -> ProtocolCommand {
         17 if detail % 3 == 1 => ProtocolCommand::DropQuestions { step: Some(step), fence },
         17 => ProtocolCommand::StepStopped { step, fence, gate },
         18 => ProtocolCommand::RunQa { step },
-        19 | 20 => ProtocolCommand::QaStarted { step, begin: told.begin() },
+        19 | 20 => ProtocolCommand::QaStarted { step, begin: told.begin(), engine: "checks".to_owned() },
         21 | 22 => {
             let verdicts = [QaVerdict::Pass, QaVerdict::Pass, QaVerdict::Fail, QaVerdict::Inconclusive];
             ProtocolCommand::QaFinished { step, fence, report: Box::new(report(verdicts[usize::from(detail / 4 % 4)])) }

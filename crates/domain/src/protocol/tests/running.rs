@@ -175,7 +175,7 @@ fn a_pass_without_a_single_check_is_no_pass() {
     told.execute(1);
     let begin = told.begin();
     let fence = begin.fence;
-    told.tell(&ProtocolCommand::QaStarted { step: StepId(1), begin }).unwrap();
+    told.tell(&ProtocolCommand::QaStarted { step: StepId(1), begin, engine: "checks".to_owned() }).unwrap();
 
     let report = Box::new(QaReport { findings: Vec::new(), ..report(QaVerdict::Pass) });
     told.tell(&ProtocolCommand::QaFinished { step: StepId(1), fence, report }).unwrap();
