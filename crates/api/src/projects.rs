@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use domain::{
-    project::{EngineChoice, Engines, Project, ProjectState},
+    project::{EngineChoice, Engines, NamedEngine, Project, ProjectState},
     time::Timestamp,
 };
 use serde::{Deserialize, Serialize};
@@ -55,6 +55,20 @@ pub struct EngineBody {
     /// The scenario that the scripted engine plays.
     #[serde(default)]
     pub scenario: Option<String>,
+    /// The engines that are tried after it, in this order, when one cannot be had; at most four.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fallback: Vec<FallbackBody>,
+}
+
+/// An engine to fall back on.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FallbackBody {
+    /// Such as `scripted` or `shell`.
+    pub id: String,
+    /// The scenario that the scripted engine plays.
+    #[serde(default)]
+    pub scenario: Option<String>,
 }
 
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize, ToSchema)]
@@ -84,7 +98,12 @@ pub struct ProjectView {
 
 impl EnginesBody {
     pub fn into_domain(self) -> Engines {
-        let choice = |body: Option<EngineBody>| body.map(|body| EngineChoice { id: body.id, scenario: body.scenario });
+        let named = |body: FallbackBody| NamedEngine { id: body.id, scenario: body.scenario };
+        let choice = |body: Option<EngineBody>| {
+            let body = body?;
+            let fallback = body.fallback.into_iter().map(named).collect();
+            Some(EngineChoice { id: body.id, scenario: body.scenario, fallback })
+        };
         Engines { planning: choice(self.planning), execution: choice(self.execution), qa: choice(self.qa) }
     }
 }
@@ -92,9 +111,19 @@ impl EnginesBody {
 impl From<&Engines> for EnginesBody {
     fn from(engines: &Engines) -> Self {
         let body = |choice: &Option<EngineChoice>| {
-            choice.as_ref().map(|choice| EngineBody { id: choice.id.clone(), scenario: choice.scenario.clone() })
+            choice.as_ref().map(|choice| EngineBody {
+                id: choice.id.clone(),
+                scenario: choice.scenario.clone(),
+                fallback: choice.fallback.iter().map(FallbackBody::from).collect(),
+            })
         };
         Self { planning: body(&engines.planning), execution: body(&engines.execution), qa: body(&engines.qa) }
+    }
+}
+
+impl From<&NamedEngine> for FallbackBody {
+    fn from(engine: &NamedEngine) -> Self {
+        Self { id: engine.id.clone(), scenario: engine.scenario.clone() }
     }
 }
 

@@ -6,8 +6,8 @@ use domain::{
     ids::{Fence, ProtocolId, StepId},
     person::Person,
     protocol::{
-        Ended, Executed, NewStep, PlanReady, PlannedStep, Protocol, ProtocolCommand, ProtocolError, ProtocolEvent,
-        QaReport,
+        Ended, Executed, FallBack, NewStep, PlanReady, PlannedStep, Protocol, ProtocolCommand, ProtocolError,
+        ProtocolEvent, QaReport,
     },
     run::Begin,
     spec::{ProtocolSpec, SpecProblem, StepPolicy, StepSpec, StepType},
@@ -163,9 +163,10 @@ impl Control {
         fence: Fence,
         failure: Failure,
         end: Ended,
+        fall_back: Option<FallBack>,
         cause: &Cause,
     ) -> Result<Protocol, CommandError> {
-        self.report(id, ProtocolCommand::PlanFailed { fence, failure, end }, cause).await
+        self.report(id, ProtocolCommand::PlanFailed { fence, failure, end, fall_back }, cause).await
     }
 
     pub async fn interrupt_plan(
@@ -226,7 +227,12 @@ impl Control {
         result: Executed,
         cause: &Cause,
     ) -> Result<Protocol, CommandError> {
-        self.report(id, ProtocolCommand::StepExecuted { step, fence, result: Box::new(result) }, cause).await
+        self.report(
+            id,
+            ProtocolCommand::StepExecuted { step, fence, result: Box::new(result), gate: new_gate_id() },
+            cause,
+        )
+        .await
     }
 
     /// Records that nothing is left of an attempt whose end nobody saw.

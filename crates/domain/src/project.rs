@@ -7,7 +7,7 @@ mod engines;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::engines::{EngineChoice, Engines, Reviewer};
+pub use self::engines::{EngineChoice, Engines, Line, NamedEngine, Reviewer};
 use crate::{
     aggregate::Aggregate,
     commit::{Subject, SubjectKind},
@@ -258,13 +258,10 @@ fn check(new: &NewProject) -> Vec<SpecProblem> {
     if !matches!(new.ci_provider.as_deref(), None | Some("github" | "gitlab")) {
         refuse("ci_provider", "expected github or gitlab");
     }
-    for choice in [&new.engines.planning, &new.engines.execution, &new.engines.qa].into_iter().flatten() {
-        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-        if choice.id.is_empty() || choice.id.len() > 64 || !choice.id.chars().all(plain) {
-            refuse("engines", "an engine's id has letters, digits, `-`, `_` and `.`");
-        }
-        if choice.scenario.as_deref().is_some_and(|path| !path.starts_with('/') || hidden(path)) {
-            refuse("engines", "a scenario is an absolute path");
+    let engines = [("planning", &new.engines.planning), ("execution", &new.engines.execution), ("qa", &new.engines.qa)];
+    for (phase, choice) in engines {
+        if let Some((key, message)) = choice.as_ref().and_then(EngineChoice::problem) {
+            refuse(&format!("engines.{phase}{key}"), message);
         }
     }
     for argv in &new.checks {

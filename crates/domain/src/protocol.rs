@@ -10,6 +10,7 @@ mod decide;
 mod steering;
 mod event;
 mod apply;
+mod fall_back;
 mod gates;
 mod questions;
 mod work;
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 pub use self::{
     create::{Advance, NewProtocol, NewStep, is_protocol_name},
     event::ProtocolEvent,
+    fall_back::FallBack,
     questions::{MAX_QUESTIONS, PermissionQuestion},
 };
 use crate::{
@@ -55,6 +57,9 @@ pub struct Protocol {
     pub plan: PlanState,
     /// The latest attempt at planning.
     pub attempt: Option<Attempt>,
+    /// The engines that could not be had for the planning that is asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tried: Vec<String>,
     pub branch: Branch,
     pub counts: Counts,
     pub state: ProtocolState,
@@ -174,6 +179,8 @@ pub enum ProtocolCommand {
         fence: Fence,
         failure: Failure,
         end: Ended,
+        /// Another engine is to plan.
+        fall_back: Option<FallBack>,
     },
     /// The planner is gone or was told to stop; planning changes nothing outside, so that it just starts again.
     PlanInterrupted {
@@ -212,10 +219,12 @@ pub enum ProtocolCommand {
         fence: Fence,
         fact: Fact,
     },
+    /// `gate`: an id in case one has to be asked before another engine executes.
     StepExecuted {
         step: StepId,
         fence: Fence,
         result: Box<Executed>,
+        gate: GateId,
     },
     /// The attempt's processes are gone and nobody knows how far they got.
     StepInterrupted {
@@ -341,6 +350,9 @@ pub struct Executed {
     pub failure: Option<Failure>,
     /// What it made, when it succeeded.
     pub candidate: Option<crate::step::Candidate>,
+    /// Another engine is to execute, when it failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fall_back: Option<FallBack>,
 }
 
 /// What checking a result came to.
@@ -352,6 +364,9 @@ pub struct QaReport {
     /// The candidate with the report and the log in it; what the branch moves to when it passes.
     pub commit: Option<String>,
     pub end: Ended,
+    /// Another engine is to review, when the reviewer could not be had.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fall_back: Option<FallBack>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]

@@ -18,6 +18,8 @@ pub use self::{
 
 /// The largest number of steps that one protocol may have.
 pub const MAX_STEPS: usize = 200;
+/// The largest number of engines that one may be followed by.
+pub const MAX_FALLBACKS: usize = 4;
 
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -48,6 +50,10 @@ pub struct StepSpec {
     /// The project's engine for the phase when missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub engine_id: Option<String>,
+    /// The engines that are tried after it when it cannot be had, in this order; those of the project's choice when
+    /// missing and the engine is the same.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fallback: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
     /// A file of the repository that holds the prompt; the step's own file when missing.
@@ -112,7 +118,7 @@ pub enum StepType {
 }
 
 /// How a step's result is checked.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Qa {
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -125,6 +131,9 @@ pub struct Qa {
     /// The engine that reviews; the project's when missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub engine_id: Option<String>,
+    /// The engines that review in its place when it cannot be had, in this order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fallback: Vec<String>,
     /// Kept from inherited specs; nothing is done with it, so that it is refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inputs: Option<serde_json::Value>,
@@ -201,6 +210,7 @@ impl StepSpec {
             name: None,
             description: None,
             engine_id: None,
+            fallback: Vec::new(),
             model: None,
             prompt_ref: None,
             inputs: None,
@@ -237,7 +247,9 @@ impl StepSpec {
 
     /// Whether the step itself says something about an engine that is to look at its result.
     pub fn asks_for_review(&self) -> bool {
-        self.qa.as_ref().is_some_and(|qa| qa.prompt.is_some() || qa.model.is_some() || qa.engine_id.is_some())
+        self.qa.as_ref().is_some_and(|qa| {
+            qa.prompt.is_some() || qa.model.is_some() || qa.engine_id.is_some() || !qa.fallback.is_empty()
+        })
     }
 
     pub fn retry(&self) -> Retry {

@@ -35,6 +35,9 @@ pub struct Step {
     pub summary: Option<String>,
     /// The latest attempt, for whichever phase.
     pub attempt: Option<Attempt>,
+    /// The engines that could not be had for the execution or the review that is asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tried: Vec<String>,
     /// The digest that people approved for its start.
     pub approved: Option<String>,
     pub state: StepState,
@@ -305,6 +308,7 @@ pub const TRANSITIONS: &[(&str, &str, &str)] = &[
     ("running", "step_executed", "needs_qa"),
     ("running", "step_execution_failed", "failed"),
     ("running", "step_timed_out", "timed_out"),
+    ("running", "step_fell_back", "pending"),
     ("running", "step_stopped", "pending"),
     ("running", "step_interrupted", "pending"),
     ("running", "step_blocked", "blocked"),
@@ -318,6 +322,7 @@ pub const TRANSITIONS: &[(&str, &str, &str)] = &[
     ("needs_qa", "attempt_contained", "needs_qa"),
     ("needs_qa", "attempt_metered", "needs_qa"),
     ("needs_qa", "qa_interrupted", "needs_qa"),
+    ("needs_qa", "qa_fell_back", "needs_qa"),
     ("needs_qa", "integration_enqueued", "running"),
     ("needs_qa", "qa_failed", "failed"),
     ("needs_qa", "step_blocked", "blocked"),

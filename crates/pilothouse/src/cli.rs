@@ -391,6 +391,12 @@ pub(crate) enum ProjectCommand {
         /// The scenario that the scripted engine plays.
         #[arg(long, value_name = "FILE", requires = "engine")]
         scenario: Option<PathBuf>,
+        /// An engine that takes its place when it cannot be had; more of them in the order in which they are tried.
+        #[arg(long = "fallback", value_name = "ENGINE", requires = "engine")]
+        fallback: Vec<String>,
+        /// The engine that reviews what has passed its checks.
+        #[arg(long, value_name = "ENGINE")]
+        reviewer: Option<String>,
         /// A command that judges every step's result, split at spaces; may be repeated.
         #[arg(long = "check", value_name = "COMMAND")]
         checks: Vec<String>,

@@ -8,7 +8,7 @@ use std::{path::Path, time::Duration};
 use control::Cause;
 use domain::{
     attempt::{Attempt, Ending, Usage},
-    project::EngineChoice,
+    project::NamedEngine,
     protocol::Ended,
     step::Failure as Why,
     task::TaskFailure,
@@ -55,7 +55,7 @@ pub(crate) struct Task {
     /// The name of the project that it is work for.
     pub(crate) project: String,
     pub(crate) engine: Configured,
-    pub(crate) choice: EngineChoice,
+    pub(crate) choice: NamedEngine,
     pub(crate) phase: Phase,
     pub(crate) step: String,
     pub(crate) prompt: String,
@@ -161,7 +161,7 @@ impl Worker {
         let spent = self.read_runs(attempt, task.engine.engine)?.session_usage();
         let Program { env, command } = match self.program_of(&task.engine, &home) {
             Ok(found) => found,
-            Err(why) => return Ok(failed(ErrorClass::Unavailable.code(), why)),
+            Err(why) => return Ok(unavailable(why)),
         };
         let access = match task.phase {
             Phase::Plan | Phase::Qa => Profile::ReadOnly,
@@ -171,11 +171,11 @@ impl Worker {
         let sandboxed = self.is_confined(boxed).await?;
         let servers = match servers_of(task, &self.config.engine_path) {
             Ok(servers) => servers,
-            Err(why) => return Ok(failed(ErrorClass::Unavailable.code(), why)),
+            Err(why) => return Ok(unavailable(why)),
         };
         let broker = match self.broker_of(&task.engine, sandboxed && !task.engine.open_network) {
             Ok(broker) => broker,
-            Err(why) => return Ok(failed(ErrorClass::Unavailable.code(), why)),
+            Err(why) => return Ok(unavailable(why)),
         };
         let limits = self.config.engine_limits;
         let request = EngineRequest {
@@ -207,7 +207,7 @@ impl Worker {
         };
         let mut launch = match task.engine.engine.launch(&request) {
             Ok(launch) => launch,
-            Err(error) => return Ok(failed(ErrorClass::Unavailable.code(), full(&error))),
+            Err(error) => return Ok(unavailable(full(&error))),
         };
         launch.nonce.clone_from(&attempt.nonce);
         self.bound(lease, &mut launch);
@@ -228,12 +228,12 @@ impl Worker {
                 let asker = Asker::new(self, lease, attempt, &task.engine, &supervised);
                 let exit = Box::pin(self.watch_engine(lease, attempt, asker)).await?;
                 self.tell_metered(lease, attempt, &task.engine).await?;
-                self.read_ending(lease, attempt, &task.engine, &exit)
+                self.read_ending(lease, attempt, &task.engine, &exit).await
             }
             Err(LaunchError::Program(failure)) if failure.kind == LaunchFailureKind::SandboxUnavailable => {
                 Ok(failed("sandbox_unavailable", failure.to_string()))
             }
-            Err(LaunchError::Program(failure)) => Ok(failed(ErrorClass::Unavailable.code(), failure.to_string())),
+            Err(LaunchError::Program(failure)) => Ok(unavailable(failure.to_string())),
             // Whether anything runs is not known; the next try finds the attempt begun and takes it over.
             Err(error @ (LaunchError::NotReady(_) | LaunchError::Unreachable(_))) => Err(Failure::retry(full(&error))),
             // Killed, perhaps, and whatever it had begun with it.
@@ -329,7 +329,7 @@ impl Worker {
             Adopted::Gone => return Ok(Ran::CutOff { why: "nothing is left of it".to_owned() }),
         };
         self.tell_metered(lease, attempt, configured).await?;
-        self.read_ending(lease, attempt, configured, &exit)
+        self.read_ending(lease, attempt, configured, &exit).await
     }
 
     /// Watches an engine's tree: puts to people what it asks, and stops it when it has only waited for its model for too
@@ -372,7 +372,7 @@ impl Worker {
         exit
     }
 
-    fn read_ending(
+    async fn read_ending(
         &self,
         lease: &Lease,
         attempt: &Attempt,
@@ -410,7 +410,7 @@ impl Worker {
             _ => finished,
         };
         if let Some(class) = finished.class
-            && let Some(after) = self.passes_in(class)
+            && let Some(after) = self.passes_in(lease, attempt, class).await?
         {
             // What was going to be tried again is no longer wanted.
             if lease.is_told_to_stop() {
@@ -450,14 +450,21 @@ impl Worker {
         Ok(EngineEnd { end, finished: Finished::failed(said), failure, session: None })
     }
 
-    /// In how long what an engine failed of will have passed by itself, when it will and somebody knows.
-    fn passes_in(&self, class: ErrorClass) -> Option<Duration> {
+    /// In how long what an engine failed of will have passed by itself, when it will and somebody knows. What takes long
+    /// is not waited for where another engine can be had.
+    async fn passes_in(
+        &self,
+        lease: &Lease,
+        attempt: &Attempt,
+        class: ErrorClass,
+    ) -> Result<Option<Duration>, Failure> {
         let now = self.control.clock().now().as_micros().div_euclid(1_000_000);
-        match class.next(now, self.config.engine_limits.soon) {
+        Ok(match class.next(now, self.config.engine_limits.soon) {
             Next::RetryAfter(span) => Some(span),
+            Next::ParkUntil(Some(_)) if self.next_engine(lease, attempt).await?.is_some() => None,
             Next::ParkUntil(Some(reset)) => Some(reset.wait(now)),
             Next::ParkUntil(None) | Next::Ask | Next::GiveUp => None,
-        }
+        })
     }
 
     /// Lets the task wait while the attempt stays open: whoever claims it next goes on. Not for ever.
@@ -567,6 +574,14 @@ pub(crate) fn failed(code: &str, why: impl Into<String>) -> Ran {
     let finished = Finished::failed(why.clone());
     let end = control::steps::ended(Ending::Failed, why.clone());
     Ran::Ended(Box::new(EngineEnd { end, finished, failure: Some(Why::new(code, why)), session: None }))
+}
+
+/// An attempt whose engine cannot be had here.
+pub(crate) fn unavailable(why: impl Into<String>) -> Ran {
+    let (class, why) = (ErrorClass::Unavailable, why.into());
+    let finished = Finished::of_class(class, why.clone());
+    let end = control::steps::ended(Ending::Failed, why.clone());
+    Ran::Ended(Box::new(EngineEnd { end, finished, failure: Some(Why::new(class.code(), why)), session: None }))
 }
 
 /// What is not said stays unknown: only what was named was added up.

@@ -11,7 +11,7 @@ use control::{
 use domain::{
     attempt::{Attempt, Duty, Ending},
     ids::StepId,
-    project::{EngineChoice, Project},
+    project::{NamedEngine, Project},
     protocol::{Ended, Executed, Protocol},
     spec::{QaPolicy, Retry, StepType},
     step::{Candidate, Failure as Why, Step},
@@ -23,7 +23,7 @@ use serde::Deserialize;
 
 use crate::{
     Worker,
-    engine_run::{EngineEnd, Ran, Takeover, Task, failed, going_on},
+    engine_run::{EngineEnd, Ran, Takeover, Task, failed, going_on, unavailable},
     failure::Failure,
     lease::Lease,
     papers::{self, Integrating},
@@ -93,7 +93,8 @@ impl Worker {
     async fn begin_step(&self, lease: &Lease, protocol: &Protocol, step: &Step) -> Result<(), Failure> {
         // What may fail for reasons of the moment comes before the attempt begins.
         let bench = self.bench(protocol).await?;
-        let choice = bench.as_ref().ok().and_then(|bench| bench.project.engines.for_execution(&step.spec));
+        let line = bench.as_ref().map(|bench| bench.project.engines.for_execution(&step.spec)).unwrap_or_default();
+        let choice = line.next_or_first(&step.tried).cloned();
         let engine = choice.as_ref().map_or("none".to_owned(), |choice| choice.id.clone());
         if lease.is_told_to_stop() {
             // Taken back while it was prepared; whoever asked for it again has stored another task.
@@ -117,7 +118,7 @@ impl Worker {
             }
         };
         let ran = match self.task_of(&bench, &protocol, &step, choice).await {
-            Err(why) => failed(&why.code, why.why),
+            Err(ran) => ran,
             Ok(task) => match bench.repository.mirror.checkout(&bench.base, &self.worktree_dir(&attempt)).await {
                 Ok(_) => self.run_engine(lease, &attempt, &task).await?,
                 Err(error) => failed(error.kind(), full(&error)),
@@ -191,11 +192,10 @@ impl Worker {
         attempt: &Attempt,
         session: Option<String>,
     ) -> Result<Ran, Failure> {
-        let choice = bench.project.engines.for_execution(&step.spec).filter(|choice| choice.id == attempt.engine);
-        let choice = choice.unwrap_or_else(|| EngineChoice::new(&attempt.engine));
+        let choice = bench.project.engines.for_execution(&step.spec).named(&attempt.engine);
         let task = match self.task_of(bench, protocol, step, Some(choice)).await {
             Ok(task) => task,
-            Err(why) => return Ok(failed(&why.code, why.why)),
+            Err(ran) => return Ok(ran),
         };
         let prompt = if session.is_some() { going_on(&task.prompt) } else { task.prompt.clone() };
         if session.is_none() {
@@ -212,18 +212,19 @@ impl Worker {
         bench: &Bench,
         protocol: &Protocol,
         step: &Step,
-        choice: Option<EngineChoice>,
-    ) -> Result<Task, Why> {
-        let choice = choice.ok_or_else(|| Why::new("engine_unavailable", "no engine is configured for execution"))?;
-        let unavailable = |error| Why::new("engine_unavailable", full(&error));
-        let engine = self.config.engines.require(&choice.id).map_err(unavailable)?.clone();
+        choice: Option<NamedEngine>,
+    ) -> Result<Task, Ran> {
+        let choice = choice.ok_or_else(|| unavailable("no engine is configured for execution"))?;
+        let engine = self.config.engines.require(&choice.id).map_err(|error| unavailable(full(&error)))?.clone();
         let prompt = prompt_of(&bench.repository, &bench.base, protocol, step)
             .await
-            .map_err(|error| Why::new(error.kind(), full(&error)))?;
+            .map_err(|error| failed(error.kind(), full(&error)))?;
         let model =
             step.spec.model.clone().or_else(|| {
                 bench.project.default_models.get("exec").and_then(|model| model.as_str()).map(str::to_owned)
             });
+        let line = bench.project.engines.for_execution(&step.spec);
+        let model = line.model_for(&choice.id, model);
         Ok(Task {
             project: bench.project.name.clone(),
             engine,
@@ -251,6 +252,10 @@ impl Worker {
         ran: Ran,
     ) -> Result<(), Failure> {
         let done = Cause::of(self.actor()).acknowledging(lease.done());
+        let fall_back = match &ran {
+            Ran::Ended(ended) => self.falls_back(lease, attempt, ended).await?,
+            Ran::Stopped | Ran::CutOff { .. } => None,
+        };
         let result = match (ran, bench) {
             (Ran::Stopped, _) => {
                 self.control.stop_step(protocol.id, step.id, attempt.fence, &done).await?;
@@ -268,13 +273,13 @@ impl Worker {
                         Ok(candidate) if candidate.diff.files == 0 && self.is_judged_by_its_diff(attempt) => {
                             let why = format!("{} ended with exit code 0 and changed nothing", attempt.engine);
                             let end = Ended { ending: Ending::Failed, ..end };
-                            Executed { end, failure: Some(Why::new("empty_diff", why)), candidate: None }
+                            Executed { end, failure: Some(Why::new("empty_diff", why)), candidate: None, fall_back }
                         }
-                        Ok(candidate) => Executed { end, failure: None, candidate: Some(candidate) },
+                        Ok(candidate) => Executed { end, failure: None, candidate: Some(candidate), fall_back },
                         Err(error) => not_taken(&error),
                     }
                 }
-                (EngineEnd { end, failure, .. }, _) => Executed { end, failure, candidate: None },
+                (EngineEnd { end, failure, .. }, _) => Executed { end, failure, candidate: None, fall_back },
             },
         };
         let report = || self.control.finish_step(protocol.id, step.id, attempt.fence, result.clone(), &done);
@@ -386,5 +391,5 @@ fn kind_of(step: &Step) -> &'static str {
 
 fn not_taken(error: &GitError) -> Executed {
     let why = Why::new(error.kind(), full(error));
-    Executed { end: ended(Ending::Failed, why.to_string()), failure: Some(why), candidate: None }
+    Executed { end: ended(Ending::Failed, why.to_string()), failure: Some(why), candidate: None, fall_back: None }
 }

@@ -17,6 +17,7 @@ mod engine_run;
 mod execute_step;
 mod expire;
 mod facts;
+mod fall_back;
 mod failure;
 mod handlers;
 mod housekeeping;

@@ -187,6 +187,6 @@ fn no(by: impl Into<String>) -> Stands {
 }
 
 /// The step of an attempt; without one it is the planning.
-fn step_of(attempt: &Attempt) -> Option<StepId> {
+pub(crate) fn step_of(attempt: &Attempt) -> Option<StepId> {
     attempt.subject.strip_prefix("step:").and_then(|id| id.parse().ok()).map(StepId)
 }

@@ -12,8 +12,8 @@ use domain::{
     attempt::{Attempt, Duty, Ending},
     ids::ProtocolId,
     planning::Plan,
-    project::{EngineChoice, Project},
-    protocol::{Ended, Protocol},
+    project::{NamedEngine, Project},
+    protocol::{Ended, FallBack, Protocol},
     spec::{ProtocolSpec, SpecProblem, StepSpec},
     step::Failure as Why,
 };
@@ -23,7 +23,7 @@ use forge::git::{GitError, types::ObjectId, types::RepoPath};
 use crate::{
     Worker,
     engine_answer::{Begun, answer_of, told},
-    engine_run::{EngineEnd, Ran, Takeover, Task},
+    engine_run::{EngineEnd, Ran, Takeover, Task, unavailable},
     execute_step::MAX_PROMPT,
     failure::Failure,
     lease::Lease,
@@ -38,7 +38,7 @@ const PLANNER: &str = "spec";
 enum Source {
     Spec(serde_json::Value),
     Steps,
-    Engine(EngineChoice),
+    Engine(NamedEngine),
     Nothing,
 }
 
@@ -103,8 +103,8 @@ impl Worker {
                 let engine = match self.config.engines.require(&choice.id) {
                     Ok(engine) => engine.clone(),
                     Err(error) => {
-                        let why = Why::new("engine_unavailable", full(&error));
-                        return self.fail_plan(lease, &protocol, &attempt, why, None).await;
+                        let ran = unavailable(full(&error));
+                        return self.end_planning(lease, &protocol, &attempt, &repository, &base, ran).await;
                     }
                 };
                 let task = planning_task(engine, choice, &project, &protocol);
@@ -155,9 +155,7 @@ impl Worker {
         let (repository, base) =
             self.prepare_plan(&project, &protocol).await.map_err(|error| Failure::retry(full(&error)))?;
         let task = self.config.engines.find(&attempt.engine).map(|engine| {
-            let own = project.engines.planning.clone().filter(|choice| choice.id == attempt.engine);
-            let choice = own.unwrap_or_else(|| EngineChoice::new(&attempt.engine));
-            planning_task(engine.clone(), choice, &project, &protocol)
+            planning_task(engine.clone(), project.engines.for_planning().named(&attempt.engine), &project, &protocol)
         });
         let Some(task) = task else { return Err(Failure::retry("the engine is no longer configured here")) };
         let ran = self.answer(lease, &attempt, &task, begun, |finished| plan_of(finished).err()).await?;
@@ -176,12 +174,15 @@ impl Worker {
         self.forget_worktree(attempt);
         let done = Cause::of(self.actor()).acknowledging(lease.done());
         let (end, finished) = match ran {
-            Ran::Ended(ended) => match *ended {
-                EngineEnd { end, failure: Some(why), .. } => {
-                    return self.fail_plan(lease, protocol, attempt, why, Some(end)).await;
+            Ran::Ended(ended) => {
+                let fall_back = self.falls_back(lease, attempt, &ended).await?;
+                match *ended {
+                    EngineEnd { end, failure: Some(why), .. } => {
+                        return self.report_failed_plan(lease, protocol, attempt, why, end, fall_back).await;
+                    }
+                    EngineEnd { end, finished, failure: None, .. } => (end, finished),
                 }
-                EngineEnd { end, finished, failure: None, .. } => (end, finished),
-            },
+            }
             Ran::Stopped => {
                 self.control.interrupt_plan(protocol.id, attempt.fence, "stopped", &done).await?;
                 return Ok(());
@@ -244,9 +245,22 @@ impl Worker {
         why: Why,
         end: Option<Ended>,
     ) -> Result<(), Failure> {
-        let done = Cause::of(self.actor()).acknowledging(lease.done());
         let end = end.unwrap_or_else(|| ended(Ending::Failed, why.to_string()));
-        let report = || self.control.fail_plan(protocol.id, attempt.fence, why.clone(), end.clone(), &done);
+        self.report_failed_plan(lease, protocol, attempt, why, end, None).await
+    }
+
+    async fn report_failed_plan(
+        &self,
+        lease: &Lease,
+        protocol: &Protocol,
+        attempt: &Attempt,
+        why: Why,
+        end: Ended,
+        fall_back: Option<FallBack>,
+    ) -> Result<(), Failure> {
+        let done = Cause::of(self.actor()).acknowledging(lease.done());
+        let (id, fence) = (protocol.id, attempt.fence);
+        let report = || self.control.fail_plan(id, fence, why.clone(), end.clone(), fall_back.clone(), &done);
         self.persist(lease, report).await?;
         Ok(())
     }
@@ -281,7 +295,8 @@ fn plan_of(finished: &Finished) -> Result<Plan, String> {
 }
 
 fn source_of(project: &Project, protocol: &Protocol) -> Source {
-    match (&protocol.spec, protocol.steps.is_empty(), &project.engines.planning) {
+    let line = project.engines.for_planning();
+    match (&protocol.spec, protocol.steps.is_empty(), line.next_or_first(&protocol.tried)) {
         (_, false, _) => Source::Steps,
         (Some(spec), true, _) => Source::Spec(spec.document.clone()),
         (None, true, Some(choice)) => Source::Engine(choice.clone()),
@@ -294,13 +309,14 @@ fn spec_of_steps(protocol: &Protocol) -> ProtocolSpec {
     ProtocolSpec { steps, version: None, plan: None, placeholders: None, template: None, metadata: None }
 }
 
-fn planning_task(engine: Configured, choice: EngineChoice, project: &Project, protocol: &Protocol) -> Task {
+fn planning_task(engine: Configured, choice: NamedEngine, project: &Project, protocol: &Protocol) -> Task {
     let asked = protocol.description.as_deref().unwrap_or(&protocol.name);
     let prompt = format!(
         "Plan the following work in this repository as steps. Answer only with JSON that meets the given schema: \
          plan_md, context_md, log_md and step_files named NN-name.md, beginning with 00-setup.md.\n\n{asked}\n"
     );
     let model = project.default_models.get("planning").and_then(|model| model.as_str()).map(str::to_owned);
+    let model = project.engines.for_planning().model_for(&choice.id, model);
     Task {
         project: project.name.clone(),
         engine,

@@ -9,7 +9,7 @@ use control::{
 };
 use domain::{
     attempt::Ending,
-    project::EngineChoice,
+    project::{NamedEngine, Reviewer},
     protocol::{Finding, QaVerdict},
     review::ReviewAnswer,
     step::Failure as Why,
@@ -20,7 +20,7 @@ use forge::git::{types::ObjectId, types::RepoPath};
 use crate::{
     Worker,
     engine_answer::{Begun, answer_of},
-    engine_run::{EngineEnd, Ran, Task},
+    engine_run::{EngineEnd, Ran, Task, failed, unavailable},
     execute_step::{MAX_PROMPT, prompt_of},
     failure::Failure,
     project_setup::full,
@@ -36,62 +36,62 @@ impl Worker {
     pub(crate) async fn review(
         &self,
         judging: &Judging<'_>,
-        choice: EngineChoice,
+        choice: NamedEngine,
         begun: Begun,
         mut findings: Vec<Finding>,
     ) -> Result<Judged, Failure> {
         let reviewer = choice.id.clone();
-        let task = match self.review_task(judging, choice, &findings).await {
-            Ok(task) => task,
-            Err(why) => {
-                findings.push(self.finding_of(judging, &reviewer, &findings, &Err(why.to_string())));
-                return self.conclude(judging, findings, None).await;
-            }
-        };
         let problems = |finished: &Finished| answer_of(finished, check_review).err();
-        let ended = match self.answer(judging.lease, judging.attempt, &task, begun, problems).await? {
+        let ran = match self.review_task(judging, choice, &findings).await {
+            Ok(task) => self.answer(judging.lease, judging.attempt, &task, begun, problems).await?,
+            Err(ran) => ran,
+        };
+        let ended = match ran {
             Ran::Ended(ended) => *ended,
             Ran::Stopped => return Ok(Judged::Stopped),
             Ran::CutOff { why } => return Ok(Judged::CutOff { why }),
         };
+        let fall_back = self.falls_back(judging.lease, judging.attempt, &ended).await?;
         let EngineEnd { end, finished, failure, .. } = ended;
         if end.ending == Ending::Canceled {
             let mut report = of_nothing(findings, end.summary);
             report.end.ending = Ending::Canceled;
             report.end.usage = end.usage;
-            return Ok(Judged::Report(report));
+            return Ok(Judged::Report(Box::new(report)));
         }
         let said = match failure {
             None => answer_of(&finished, check_review).map_err(|why| format!("its answer cannot be used: {why}")),
             Some(why) => Err(why.to_string()),
         };
         findings.push(self.finding_of(judging, &reviewer, &findings, &said));
-        self.conclude(judging, findings, end.usage).await
+        let mut report = self.conclude(judging, findings).await?;
+        report.end.usage = end.usage;
+        report.fall_back = fall_back;
+        Ok(Judged::Report(Box::new(report)))
     }
 
-    async fn review_task(
-        &self,
-        judging: &Judging<'_>,
-        choice: EngineChoice,
-        findings: &[Finding],
-    ) -> Result<Task, Why> {
-        let unavailable = |error| Why::new("engine_unavailable", full(&error));
-        let engine = self.config.engines.require(&choice.id).map_err(unavailable)?.clone();
+    async fn review_task(&self, judging: &Judging<'_>, choice: NamedEngine, findings: &[Finding]) -> Result<Task, Ran> {
+        let engine = self.config.engines.require(&choice.id).map_err(|error| unavailable(full(&error)))?.clone();
         if !engine.engine.answers() {
             let why = format!("engine {} gives no structured answer, so that it cannot review", choice.id);
-            return Err(Why::new("engine_unavailable", why));
+            return Err(unavailable(why));
         }
+        let prompt = self.review_prompt(judging, findings).await.map_err(|why| failed(&why.code, why.why))?;
         let step = judging.step;
         let qa = step.spec.qa.as_ref();
         let configured = judging.bench.project.default_models.get("qa").and_then(|model| model.as_str());
         let model = qa.and_then(|qa| qa.model.clone()).or_else(|| configured.map(str::to_owned));
+        let model = match judging.bench.project.engines.reviewer(&step.spec) {
+            Reviewer::Engines(line) => line.model_for(&choice.id, model),
+            Reviewer::Nobody | Reviewer::Unnamed => model,
+        };
         Ok(Task {
             project: judging.bench.project.name.clone(),
             engine,
             choice,
             phase: Phase::Qa,
             step: step.name().to_owned(),
-            prompt: self.review_prompt(judging, findings).await?,
+            prompt,
             model,
             output_schema: Some(review_schema()),
             argv: Vec::new(),

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use control::Cause;
 use domain::{
-    attempt::{Attempt, Duty, Ending, Usage},
+    attempt::{Attempt, Duty, Ending},
     ids::ProtocolId,
-    project::{EngineChoice, Reviewer},
+    project::{NamedEngine, Reviewer},
     protocol::{Ended, Finding, Protocol, QaReport, QaVerdict},
     spec::{QaPolicy, StepType},
     step::{Candidate, Step},
@@ -50,7 +50,7 @@ pub(crate) struct Judging<'a> {
 
 /// How judging ended for the work as a whole.
 pub(crate) enum Judged {
-    Report(QaReport),
+    Report(Box<QaReport>),
     Stopped,
     CutOff { why: String },
 }
@@ -79,7 +79,7 @@ impl Worker {
         let bench = self.bench(protocol).await?;
         let reviewer = bench.as_ref().map_or(Reviewer::Nobody, |bench| bench.project.engines.reviewer(&step.spec));
         let engine = match &reviewer {
-            Reviewer::Engine(choice) => choice.id.as_str(),
+            Reviewer::Engines(line) => line.next_or_first(&step.tried).map_or(COMMANDS, |engine| engine.id.as_str()),
             Reviewer::Nobody | Reviewer::Unnamed => COMMANDS,
         };
         if lease.is_told_to_stop() {
@@ -142,10 +142,8 @@ impl Worker {
                 Err(error) => inconclusive(full(&error)),
                 Ok(commit) => {
                     let choice = match bench.project.engines.reviewer(&step.spec) {
-                        Reviewer::Engine(choice) if choice.id == attempt.engine => choice,
-                        Reviewer::Engine(_) | Reviewer::Nobody | Reviewer::Unnamed => {
-                            EngineChoice::new(&attempt.engine)
-                        }
+                        Reviewer::Engines(line) => line.named(&attempt.engine),
+                        Reviewer::Nobody | Reviewer::Unnamed => NamedEngine::new(&attempt.engine),
                     };
                     let (bench, protocol, step, attempt) = (&bench, &protocol, &step, &attempt);
                     let judging = Judging { lease, bench, protocol, step, attempt, candidate, commit };
@@ -182,7 +180,7 @@ impl Worker {
         let done = Cause::of(self.actor()).acknowledging(lease.done());
         match judged {
             Judged::Report(report) => {
-                let tell = || self.control.finish_qa(protocol, step.id, attempt.fence, report.clone(), &done);
+                let tell = || self.control.finish_qa(protocol, step.id, attempt.fence, (*report).clone(), &done);
                 self.persist(lease, tell).await?;
             }
             Judged::Stopped => {
@@ -219,13 +217,21 @@ impl Worker {
                     let said = self.keep_worktree(attempt, &said)?;
                     let mut report = of_nothing(findings, said);
                     report.end.ending = Ending::Canceled;
-                    return Ok(Judged::Report(report));
+                    return Ok(Judged::Report(Box::new(report)));
                 }
                 Checked::CutOff { why } => return Ok(Judged::CutOff { why }),
             }
         }
-        match reviewer {
-            Reviewer::Engine(choice) if verdict_of(&findings) == QaVerdict::Pass => {
+        let reviewing = match &reviewer {
+            Reviewer::Engines(line) => line.next_or_first(&step.tried).cloned(),
+            Reviewer::Nobody => None,
+            Reviewer::Unnamed => {
+                findings.push(unnamed());
+                None
+            }
+        };
+        match reviewing {
+            Some(choice) if verdict_of(&findings) == QaVerdict::Pass => {
                 // What commands left behind is no part of the result, and nothing that a reviewer is configured by.
                 let dir = self.attempt_dir(attempt);
                 host::fs::remove_foreign_dir(&dir.join("home")).map_err(Failure::retry)?;
@@ -235,25 +241,14 @@ impl Worker {
                 passed_checks::write(&dir, &attempt.nonce, &candidate.commit, &findings)?;
                 self.review(judging, choice, Begun::Not, findings).await
             }
-            Reviewer::Unnamed => {
-                findings.push(unnamed());
-                self.conclude(judging, findings, None).await
-            }
-            Reviewer::Engine(_) | Reviewer::Nobody => self.conclude(judging, findings, None).await,
+            Some(_) | None => Ok(Judged::Report(Box::new(self.conclude(judging, findings).await?))),
         }
     }
 
-    /// Makes the report of what was found, and the commit that the branch moves to when all of it passed. `usage`: what a
-    /// reviewer used.
-    pub(crate) async fn conclude(
-        &self,
-        judging: &Judging<'_>,
-        findings: Vec<Finding>,
-        usage: Option<Usage>,
-    ) -> Result<Judged, Failure> {
+    /// Makes the report of what was found, and the commit that the branch moves to when all of it passed.
+    pub(crate) async fn conclude(&self, judging: &Judging<'_>, findings: Vec<Finding>) -> Result<QaReport, Failure> {
         let Judging { bench, protocol, step, attempt, candidate, .. } = *judging;
         let mut report = report_of(findings);
-        report.end.usage = usage;
         let text = papers::quality_report(protocol, step, &candidate.commit, report.verdict, &report.findings);
         // Also for a result that does not pass, beside what its checks printed.
         let dir = self.attempt_dir(attempt);
@@ -269,14 +264,10 @@ impl Worker {
             };
             match kept {
                 Ok(commit) => report.commit = Some(commit.to_string()),
-                Err(error) => {
-                    let usage = report.end.usage.take();
-                    report = of_nothing(Vec::new(), full(&error));
-                    report.end.usage = usage;
-                }
+                Err(error) => report = of_nothing(Vec::new(), full(&error)),
             }
         }
-        Ok(Judged::Report(report))
+        Ok(report)
     }
 }
 
@@ -340,7 +331,7 @@ fn report_of(findings: Vec<Finding>) -> QaReport {
 }
 
 fn inconclusive(why: impl Into<String>) -> Judged {
-    Judged::Report(of_nothing(Vec::new(), why))
+    Judged::Report(Box::new(of_nothing(Vec::new(), why)))
 }
 
 /// The report of a judgement that did not come about.
@@ -354,5 +345,5 @@ fn report(findings: Vec<Finding>, verdict: QaVerdict, summary: impl Into<String>
         QaVerdict::Fail | QaVerdict::Inconclusive => Ending::Failed,
     };
     let end = Ended { ending, summary: summary.into(), exit_code: None, usage: None };
-    QaReport { verdict, findings, commit: None, end }
+    QaReport { verdict, findings, commit: None, end, fall_back: None }
 }

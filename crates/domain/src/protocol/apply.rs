@@ -33,6 +33,7 @@ impl Aggregate for Protocol {
             ProtocolEvent::Created { protocol } => *self = (**protocol).clone(),
             ProtocolEvent::StepAdded { step } => self.add(step),
             ProtocolEvent::PlanningEnqueued => {
+                self.tried.clear();
                 self.plan = PlanState::Queued;
                 self.state = ProtocolState::Planning;
             }
@@ -42,6 +43,7 @@ impl Aggregate for Protocol {
             }
             ProtocolEvent::PlanAccepted { spec, steps, base, old, commit, end, at, .. } => {
                 end_attempt(&mut self.attempt, end, *at);
+                self.tried.clear();
                 steps.iter().for_each(|step| self.add(step));
                 self.spec = Some(spec.clone());
                 self.branch.base = Some(base.clone());
@@ -52,7 +54,13 @@ impl Aggregate for Protocol {
                     Some(end) => end_attempt(&mut self.attempt, end, *at),
                     None => cut_off(&mut self.attempt, Ending::Failed, &failure.why, *at),
                 }
+                self.tried.clear();
                 self.plan = PlanState::None;
+            }
+            ProtocolEvent::PlanningFellBack { from, end, at, .. } => {
+                end_attempt(&mut self.attempt, end, *at);
+                self.tried.push(from.clone());
+                self.plan = PlanState::Queued;
             }
             ProtocolEvent::PlanningInterrupted { why, at } => {
                 cut_off(&mut self.attempt, Ending::Interrupted, why, *at);
@@ -92,6 +100,7 @@ impl Aggregate for Protocol {
             | ProtocolEvent::StepExecuted { step, .. }
             | ProtocolEvent::StepExecutionFailed { step, .. }
             | ProtocolEvent::StepTimedOut { step, .. }
+            | ProtocolEvent::StepFellBack { step, .. }
             | ProtocolEvent::StepStopped { step, .. }
             | ProtocolEvent::StepInterrupted { step, .. }
             | ProtocolEvent::StepUnblocked { step, .. }
@@ -102,6 +111,7 @@ impl Aggregate for Protocol {
             | ProtocolEvent::QaFailed { step, .. }
             | ProtocolEvent::QaInconclusive { step, .. }
             | ProtocolEvent::QaInterrupted { step, .. }
+            | ProtocolEvent::QaFellBack { step, .. }
             | ProtocolEvent::ManualApproval { step, .. }
             | ProtocolEvent::IntegrationEnqueued { step, .. } => self.change(*step, |step| step.apply(event)),
         }
@@ -153,6 +163,7 @@ impl Protocol {
     fn block(&mut self, id: StepId, on: &BlockedOn) {
         self.change(id, |step| {
             let candidate = step.candidate().cloned();
+            step.tried.clear();
             step.state = StepState::Blocked { on: on.clone(), candidate };
         });
     }
@@ -222,12 +233,17 @@ impl Step {
                     Some(end) => self.end(end, *at),
                     None => cut_off(&mut self.attempt, Ending::Failed, &failure.why, *at),
                 }
+                self.tried.clear();
                 self.summary = Some(failure.to_string());
                 self.state = StepState::Failed { failure: failure.clone(), candidate: candidate.clone(), at: *at };
             }
             ProtocolEvent::StepTimedOut { end, at, .. } => {
                 self.end(end, *at);
                 self.state = StepState::TimedOut { summary: end.summary.clone(), at: *at };
+            }
+            ProtocolEvent::StepFellBack { from, end, at, .. } => {
+                self.gives_way(from, end, *at);
+                self.state = StepState::Pending;
             }
             ProtocolEvent::StepStopped { at, .. } => {
                 cut_off(&mut self.attempt, Ending::Canceled, "stopped", *at);
@@ -268,7 +284,12 @@ impl Step {
                 self.interruptions = self.interruptions.saturating_add(1);
                 self.review(Review::Waiting);
             }
+            ProtocolEvent::QaFellBack { from, end, at, .. } => {
+                self.gives_way(from, end, *at);
+                self.review(Review::Waiting);
+            }
             ProtocolEvent::ManualApproval { at, .. } => {
+                self.tried.clear();
                 cut_off(&mut self.attempt, Ending::Canceled, "approved by a person meanwhile", *at);
             }
             ProtocolEvent::IntegrationEnqueued { integration, .. } => {
@@ -282,8 +303,18 @@ impl Step {
         }
     }
 
+    /// The engine of its attempt could not be had: another one is tried.
+    fn gives_way(&mut self, from: &str, end: &Ended, at: Timestamp) {
+        let mut tried = std::mem::take(&mut self.tried);
+        tried.push(from.to_owned());
+        self.end(end, at);
+        self.tried = tried;
+    }
+
+    /// What was asked for has come to a result.
     fn end(&mut self, end: &Ended, at: Timestamp) {
         end_attempt(&mut self.attempt, end, at);
+        self.tried.clear();
         self.interruptions = 0;
         self.summary = Some(end.summary.clone());
     }

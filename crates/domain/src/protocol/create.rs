@@ -91,6 +91,7 @@ impl Protocol {
             spec: new.spec,
             plan: PlanState::None,
             attempt: None,
+            tried: Vec::new(),
             branch: Branch::default(),
             counts: Counts::default(),
             state: ProtocolState::Pending,
@@ -121,6 +122,7 @@ impl Protocol {
             interruptions: 0,
             summary: None,
             attempt: None,
+            tried: Vec::new(),
             approved: None,
             state: StepState::Pending,
         }

@@ -405,11 +405,11 @@ impl Deciding {
         } else {
             ProtocolEvent::StepEnqueued { step: id }
         });
-        self.effect(TaskKind::ExecuteStep, serde_json::json!({ "step": id }), step.spec.engine_id);
+        self.effect(TaskKind::ExecuteStep, serde_json::json!({ "step": id }), step.wanted_engine());
     }
 
     pub(super) fn enqueue_qa(&mut self, id: StepId) {
-        let reviewer = self.state.step(id).and_then(|step| step.spec.qa.as_ref()).and_then(|qa| qa.engine_id.clone());
+        let reviewer = self.state.step(id).and_then(Step::wanted_reviewer);
         self.emit(ProtocolEvent::QaEnqueued { step: id });
         self.effect(TaskKind::RunQuality, serde_json::json!({ "step": id }), reviewer);
     }

@@ -46,6 +46,14 @@ pub enum ProtocolEvent {
         why: String,
         at: Timestamp,
     },
+    /// An engine could not be had for planning; another one plans, as a new attempt.
+    PlanningFellBack {
+        from: String,
+        to: String,
+        failure: Failure,
+        end: Ended,
+        at: Timestamp,
+    },
     Planned {
         steps: u32,
         spec_hash: Option<String>,
@@ -94,6 +102,15 @@ pub enum ProtocolEvent {
     },
     StepTimedOut {
         step: StepId,
+        end: Ended,
+        at: Timestamp,
+    },
+    /// An engine could not be had; another one executes from the branch tip, as a new attempt.
+    StepFellBack {
+        step: StepId,
+        from: String,
+        to: String,
+        failure: Failure,
         end: Ended,
         at: Timestamp,
     },
@@ -149,6 +166,16 @@ pub enum ProtocolEvent {
     QaInterrupted {
         step: StepId,
         why: String,
+        at: Timestamp,
+    },
+    /// A reviewer could not be had; another one reviews, as a new attempt.
+    QaFellBack {
+        step: StepId,
+        from: String,
+        to: String,
+        failure: Failure,
+        findings: Vec<Finding>,
+        end: Ended,
         at: Timestamp,
     },
     ManualApproval {
@@ -212,6 +239,7 @@ impl ProtocolEvent {
             Self::PlanAccepted { .. } => "plan_accepted",
             Self::PlanningFailed { .. } => "planning_failed",
             Self::PlanningInterrupted { .. } => "planning_interrupted",
+            Self::PlanningFellBack { .. } => "planning_fell_back",
             Self::Planned { .. } => "planned",
             Self::Running => "running",
             Self::ProtocolBlocked { .. } => "protocol_blocked",
@@ -225,6 +253,7 @@ impl ProtocolEvent {
             Self::StepTimedOut { .. } => "step_timed_out",
             Self::StepStopped { .. } => "step_stopped",
             Self::StepInterrupted { .. } => "step_interrupted",
+            Self::StepFellBack { .. } => "step_fell_back",
             Self::StepBlocked { .. } => "step_blocked",
             Self::StepUnblocked { .. } => "step_unblocked",
             Self::QaSkippedPolicy { .. } => "qa_skipped_policy",
@@ -234,6 +263,7 @@ impl ProtocolEvent {
             Self::QaFailed { .. } => "qa_failed",
             Self::QaInconclusive { .. } => "qa_inconclusive",
             Self::QaInterrupted { .. } => "qa_interrupted",
+            Self::QaFellBack { .. } => "qa_fell_back",
             Self::ManualApproval { .. } => "manual_approval",
             Self::IntegrationEnqueued { .. } => "integration_enqueued",
             Self::BranchAdvanced { .. } => "branch_advanced",
@@ -258,6 +288,7 @@ impl ProtocolEvent {
             | Self::StepExecuted { step, .. }
             | Self::StepExecutionFailed { step, .. }
             | Self::StepTimedOut { step, .. }
+            | Self::StepFellBack { step, .. }
             | Self::StepStopped { step, .. }
             | Self::StepInterrupted { step, .. }
             | Self::StepBlocked { step, .. }
@@ -269,6 +300,7 @@ impl ProtocolEvent {
             | Self::QaFailed { step, .. }
             | Self::QaInconclusive { step, .. }
             | Self::QaInterrupted { step, .. }
+            | Self::QaFellBack { step, .. }
             | Self::ManualApproval { step, .. }
             | Self::IntegrationEnqueued { step, .. }
             | Self::StepCompleted { step, .. } => Some(*step),
@@ -284,6 +316,7 @@ impl ProtocolEvent {
             | Self::PlanAccepted { .. }
             | Self::PlanningFailed { .. }
             | Self::PlanningInterrupted { .. }
+            | Self::PlanningFellBack { .. }
             | Self::Planned { .. }
             | Self::Running
             | Self::ProtocolBlocked { .. }

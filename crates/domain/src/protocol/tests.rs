@@ -1,5 +1,6 @@
 //! The rules of protocols, told as stories: what they share is here.
 
+mod falling_back;
 mod interrupted;
 mod laws;
 mod questions;
@@ -129,7 +130,7 @@ impl Told {
         let fence = self.start(step);
         let base = self.protocol.branch.tip.clone().unwrap();
         let result = Box::new(made(candidate(&base, &oid(step), 1)));
-        self.tell(&ProtocolCommand::StepExecuted { step: StepId(step), fence, result }).unwrap();
+        self.tell(&ProtocolCommand::StepExecuted { step: StepId(step), fence, result, gate: some_gate() }).unwrap();
     }
 
     fn check(&mut self, step: i64, verdict: QaVerdict) {
@@ -166,6 +167,11 @@ impl Told {
     }
 }
 
+/// For reports that open no gate.
+fn some_gate() -> GateId {
+    GateId::from("G")
+}
+
 fn oid(number: i64) -> String {
     format!("{number:040x}")
 }
@@ -180,13 +186,13 @@ fn candidate(base: &str, commit: &str, files: u32) -> Candidate {
 }
 
 fn made(candidate: Candidate) -> Executed {
-    Executed { end: ended(Ending::Succeeded), failure: None, candidate: Some(candidate) }
+    Executed { end: ended(Ending::Succeeded), failure: None, candidate: Some(candidate), fall_back: None }
 }
 
 fn report(verdict: QaVerdict) -> QaReport {
     let finding =
         Finding { check: "sh test.sh".to_owned(), verdict, exit_code: Some(0), detail: String::new(), duration_ms: 1 };
-    QaReport { verdict, findings: vec![finding], commit: None, end: ended(Ending::Succeeded) }
+    QaReport { verdict, findings: vec![finding], commit: None, end: ended(Ending::Succeeded), fall_back: None }
 }
 
 fn integration(protocol: &Protocol, step: i64) -> Option<Integration> {
@@ -210,7 +216,7 @@ fn plan_from(first: i64, specs: Vec<StepSpec>) -> PlanReady {
 }
 
 fn skip(id: &str) -> StepSpec {
-    let qa = Qa { policy: Some(QaPolicy::Skip), prompt: None, model: None, engine_id: None, inputs: None };
+    let qa = Qa { policy: Some(QaPolicy::Skip), ..Qa::default() };
     StepSpec { qa: Some(qa), ..StepSpec::new(id) }
 }
 

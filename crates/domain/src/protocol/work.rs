@@ -37,8 +37,11 @@ impl Deciding {
                 self.plan_ready(plan);
                 Ok(())
             }
-            ProtocolCommand::PlanFailed { fence, failure, end } => {
+            ProtocolCommand::PlanFailed { fence, failure, end, fall_back } => {
                 self.check_plan_fence(*fence)?;
+                if self.plan_falls_back(fall_back.as_ref(), end) {
+                    return Ok(());
+                }
                 let (failure, end, at) = (failure.clone(), Some(end.clone()), self.now);
                 self.emit(ProtocolEvent::PlanningFailed { failure: failure.clone(), end, at });
                 self.block_on(BlockedOn::Failure { failure });
@@ -70,7 +73,9 @@ impl Deciding {
                 Ok(())
             }
             ProtocolCommand::TellAttempt { step, fence, fact } => self.tell_attempt(*step, *fence, fact),
-            ProtocolCommand::StepExecuted { step, fence, result } => self.step_executed(*step, *fence, result),
+            ProtocolCommand::StepExecuted { step, fence, result, gate } => {
+                self.step_executed(*step, *fence, result, gate)
+            }
             ProtocolCommand::StepInterrupted { step, fence, why, gate } => {
                 self.step_interrupted(*step, *fence, why, gate)
             }
@@ -212,7 +217,7 @@ impl Deciding {
         }
     }
 
-    fn step_executed(&mut self, id: StepId, fence: Fence, result: &Executed) -> Decided {
+    fn step_executed(&mut self, id: StepId, fence: Fence, result: &Executed, gate: &GateId) -> Decided {
         let step = self.step(id)?;
         if !executes(&step, fence) {
             return Err(self.fenced());
@@ -220,6 +225,7 @@ impl Deciding {
         let end = result.end.clone();
         let at = self.now;
         match (end.ending, &result.candidate) {
+            (Ending::Failed, _) if self.step_falls_back(&step, result.fall_back.as_ref(), &end, gate) => {}
             (Ending::TimedOut, _) => {
                 let failure = Failure::new("timed_out", end.summary.clone());
                 self.emit(ProtocolEvent::StepTimedOut { step: id, end, at });
@@ -341,6 +347,9 @@ impl Deciding {
         }
         let (findings, end, at) = (report.findings.clone(), report.end.clone(), self.now);
         let candidate = step.candidate().cloned();
+        if self.review_falls_back(&step, report.fall_back.as_ref(), &findings, &end) {
+            return Ok(());
+        }
         // A verdict without a finding judged nothing, whatever it says.
         let verdict = if findings.is_empty() { QaVerdict::Inconclusive } else { report.verdict };
         match (verdict, candidate) {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{MAX_STEPS, PolicyBehavior, ProtocolSpec, StepSpec};
+use super::{MAX_FALLBACKS, MAX_STEPS, PolicyBehavior, ProtocolSpec, StepSpec};
 
 const MAX_NAME: usize = 100;
 const MAX_TEXT: usize = 64 * 1024;
@@ -83,6 +83,12 @@ pub fn check_step(path: &str, step: &StepSpec) -> Vec<SpecProblem> {
             refuse(key, message);
         }
     }
+    let reviewers = step.qa.as_ref().map(|qa| ("qa.fallback", &qa.engine_id, &qa.fallback));
+    for (key, first, fallback) in [("fallback", &step.engine_id, &step.fallback)].into_iter().chain(reviewers) {
+        if let Some(message) = fallback_problem(first.as_deref(), fallback) {
+            refuse(key, message);
+        }
+    }
     if step.description.as_ref().is_some_and(|text| text.len() > MAX_TEXT || text.contains('\0')) {
         refuse("description", format!("longer than {MAX_TEXT} bytes, or with a NUL"));
     }
@@ -149,6 +155,18 @@ pub(crate) fn argv_problem(argv: &[String]) -> Option<String> {
     }
     let bad = argv.iter().find(|part| part.len() > MAX_ARGUMENT || part.contains('\0'));
     bad.map(|_| format!("an element of a command is longer than {MAX_ARGUMENT} bytes or has a NUL"))
+}
+
+fn fallback_problem(first: Option<&str>, fallback: &[String]) -> Option<String> {
+    if fallback.len() > MAX_FALLBACKS {
+        return Some(format!("at most {MAX_FALLBACKS} engines to fall back on"));
+    }
+    let mut known: BTreeSet<&str> = first.into_iter().collect();
+    fallback.iter().find_map(|id| match (name_problem(id), known.insert(id)) {
+        (Some(message), _) => Some(message),
+        (None, false) => Some(format!("{id:?} is named before: an engine is tried once")),
+        (None, true) => None,
+    })
 }
 
 fn not_yet(what: &str) -> String {

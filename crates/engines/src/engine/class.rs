@@ -94,6 +94,21 @@ impl ErrorClass {
         }
     }
 
+    /// Whether another engine may do what this one could not be had for. What the work itself brought about, or people,
+    /// or a limit of ours, would only happen again or is not to be got around.
+    pub fn falls_back(self) -> bool {
+        match self {
+            Self::Unavailable
+            | Self::NotLoggedIn
+            | Self::Billing
+            | Self::UsageLimit { .. }
+            | Self::RateLimit { .. }
+            | Self::Network
+            | Self::Server => true,
+            Self::BadRequest | Self::Refused | Self::LimitsReached | Self::Killed | Self::ProtocolError => false,
+        }
+    }
+
     /// The class that an HTTP status of the model's host means.
     pub(crate) fn of_status(status: u64, message: &str) -> Self {
         match status {
@@ -229,6 +244,7 @@ mod tests {
         assert_eq!(next(ErrorClass::UsageLimit { reset: None }), Next::ParkUntil(None));
         for class in [ErrorClass::Unavailable, ErrorClass::NotLoggedIn, ErrorClass::Billing] {
             assert_eq!(next(class), Next::Ask);
+            assert!(class.falls_back());
         }
         for class in [
             ErrorClass::BadRequest,
@@ -238,6 +254,7 @@ mod tests {
             ErrorClass::ProtocolError,
         ] {
             assert_eq!(next(class), Next::GiveUp);
+            assert!(!class.falls_back());
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use api::projects::{EngineBody, EnginesBody, NewProjectBody, ProjectView};
+use api::projects::{EngineBody, EnginesBody, FallbackBody, NewProjectBody, ProjectView};
 
 use super::Context;
 use crate::{
@@ -13,10 +13,11 @@ use crate::{
 
 pub(super) async fn run(context: &Context, command: ProjectCommand) -> Result {
     let project = match command {
-        ProjectCommand::Add { repository, name, base, engine, scenario, checks } => {
+        ProjectCommand::Add { repository, name, base, engine, scenario, fallback, reviewer, checks } => {
             let git_url = address_of(&repository)?;
             let name = name.unwrap_or_else(|| name_of(&git_url));
-            let engines = engine.map(|id| engines(id, scenario.as_deref())).transpose()?;
+            let working = engine.map(|id| working_engine(id, scenario.as_deref(), fallback)).transpose()?;
+            let engines = (working.is_some() || reviewer.is_some()).then(|| engines(working, reviewer));
             let checks: Vec<Vec<String>> =
                 checks.iter().map(|check| check.split_whitespace().map(str::to_owned).collect()).collect();
             let new = NewProjectBody {
@@ -64,13 +65,19 @@ fn name_of(address: &str) -> String {
     last.trim_end_matches(".git").to_owned()
 }
 
-fn engines(id: String, scenario: Option<&Path>) -> Result<EnginesBody> {
+/// The engine that plans and works, with those that take its place.
+fn working_engine(id: String, scenario: Option<&Path>, fallback: Vec<String>) -> Result<EngineBody> {
     let scenario = match scenario {
         None => None,
         Some(path) => Some(address_of_file(path)?),
     };
-    let choice = EngineBody { id, scenario };
-    Ok(EnginesBody { planning: Some(choice.clone()), execution: Some(choice), qa: None })
+    let fallback = fallback.into_iter().map(|id| FallbackBody { id, scenario: None }).collect();
+    Ok(EngineBody { id, scenario, fallback })
+}
+
+fn engines(working: Option<EngineBody>, reviewer: Option<String>) -> EnginesBody {
+    let qa = reviewer.map(|id| EngineBody { id, scenario: None, fallback: Vec::new() });
+    EnginesBody { planning: working.clone(), execution: working, qa }
 }
 
 fn address_of_file(path: &Path) -> Result<String> {
@@ -79,7 +86,11 @@ fn address_of_file(path: &Path) -> Result<String> {
 }
 
 fn describe(project: &ProjectView) -> String {
-    let engine = |engine: &Option<EngineBody>| engine.as_ref().map(|engine| engine.id.clone());
+    let engine = |engine: &Option<EngineBody>| {
+        let engine = engine.as_ref()?;
+        let behind = engine.fallback.iter().map(|other| format!(", else {}", other.id));
+        Some(std::iter::once(engine.id.clone()).chain(behind).collect::<String>())
+    };
     let checks: Vec<String> = project.checks.iter().map(|check| domain::text::command_line(check)).collect();
     fields([
         ("project", Some(project.id.to_string())),
@@ -90,6 +101,7 @@ fn describe(project: &ProjectView) -> String {
         ("base", Some(project.base_branch.clone())),
         ("head", project.head.clone()),
         ("engine", engine(&project.engines.execution)),
+        ("reviewer", engine(&project.engines.qa)),
         ("checks", Some(checks.join("; ")).filter(|checks| !checks.is_empty())),
     ])
 }

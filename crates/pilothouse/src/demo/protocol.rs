@@ -36,7 +36,8 @@ pub(super) async fn play(stage: &Stage) -> Result {
 async fn begin(stage: &Stage, repository: &Repository) -> Result<i64> {
     let scenario = stage.dir.join(SCENARIO);
     host::fs::write_atomic(&scenario, scenes().to_string().as_bytes())?;
-    let engine = EngineBody { id: "scripted".to_owned(), scenario: scenario.to_str().map(str::to_owned) };
+    let engine =
+        EngineBody { id: "scripted".to_owned(), scenario: scenario.to_str().map(str::to_owned), fallback: Vec::new() };
     let project = NewProjectBody {
         name: "greet".to_owned(),
         git_url: repository.dir.display().to_string(),

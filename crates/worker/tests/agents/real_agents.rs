@@ -4,12 +4,13 @@
 //! that a wrong answer never reaches us; Gemini CLI and opencode offer their models no tools that are not listed,
 //! so that none is refused. Behind ACP, Gemini CLI loses a session that it is to load in the minute in which it was
 //! begun, and `codex-acp` runs no commands in our sandbox; opencode behind ACP asks a model that is not there for
-//! minutes. All of it on SQLite; on PostgreSQL what depends on what the ledger says: planning, executing,
-//! reviewing, being killed and going on; by Landlock, which stands in where bubblewrap is missing, what depends on the sandbox.
+//! minutes. All of it on SQLite; on PostgreSQL what depends on what the ledger says: planning, executing, reviewing,
+//! being killed and going on; by Landlock, which stands in where bubblewrap is missing, what depends on the sandbox.
 
 mod agent;
 mod broker;
 mod escape;
+mod fall_back;
 mod house;
 mod permission;
 mod review;
@@ -45,6 +46,7 @@ macro_rules! put {
 }
 
 put! { codex: super::Agent::Codex =>
+    fall_back::one_that_is_spent_is_followed_by_another,
     review::what_it_passes_is_integrated,
     review::what_it_fails_stays_off_the_branch,
     review::a_verdict_that_is_none_is_given_back_once,
@@ -222,6 +224,7 @@ put! { acp_opencode: super::Agent::AcpOpencode =>
 }
 
 put! { codex_on_postgres on Postgres: super::Agent::Codex =>
+    fall_back::one_that_is_spent_is_followed_by_another,
     review::what_it_passes_is_integrated,
     review::what_it_fails_stays_off_the_branch,
     work::it_plans_and_its_answer_is_held_to_the_schema,

@@ -88,7 +88,7 @@ impl Player {
 }
 
 fn chosen(id: &str) -> impl FnOnce(EngineChoice) -> Engines {
-    let choice = EngineChoice { id: id.to_owned(), scenario: None };
+    let choice = EngineChoice::new(id);
     move |_| only_execution(choice)
 }
 
@@ -320,7 +320,7 @@ on_both! {
             &[BEGUN, &said(&plan.to_string()), &used(300, 30)],
             &[BEGUN, FIXED, &said("Done."), &used(5, 1)],
         ]);
-        let choice = EngineChoice { id: "codex".into(), scenario: None };
+        let choice = EngineChoice::new("codex");
         let work = Work::new(app, json!([]), |_| Engines { planning: Some(choice.clone()), execution: Some(choice), qa: None }).await;
         let worker = start(&work, &player, Engine::Codex).await;
 
@@ -346,7 +346,7 @@ on_both! {
     async fn a_plan_that_stays_wrong_is_told_and_not_given_back_again(app: &TestApp) {
         let wrong: &[&str] = &[BEGUN, &said("No."), &used(1, 1)];
         let player = Player::new(app, &[wrong, wrong, wrong]);
-        let choice = EngineChoice { id: "codex".into(), scenario: None };
+        let choice = EngineChoice::new("codex");
         let work = Work::new(app, json!([]), |_| Engines { planning: Some(choice), execution: None, qa: None }).await;
         let worker = start(&work, &player, Engine::Codex).await;
 

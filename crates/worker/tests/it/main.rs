@@ -25,6 +25,7 @@ macro_rules! on_both {
 }
 
 mod engines;
+mod fall_back;
 mod permission;
 mod protocols;
 mod retention;

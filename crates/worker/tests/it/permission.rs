@@ -45,7 +45,7 @@ struct Asking<'a> {
 
 impl<'a> Asking<'a> {
     async fn new(app: &'a TestApp) -> Self {
-        let choice = EngineChoice { id: ID.to_owned(), scenario: None };
+        let choice = EngineChoice::new(ID);
         let work = Work::new(app, json!([]), |_| only_execution(choice)).await;
         let program = app.ledger.dir().join("agent");
         std::fs::write(&program, AGENT).unwrap();

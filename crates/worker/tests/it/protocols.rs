@@ -100,7 +100,8 @@ impl<'a> Work<'a> {
         let repository = Repository::new(app).await;
         let scenario = app.ledger.dir().join("scenario.json");
         std::fs::write(&scenario, json!({"version": 1, "title": "test", "scenes": scenes}).to_string()).unwrap();
-        let choice = EngineChoice { id: "scripted".into(), scenario: Some(scenario.to_string_lossy().into_owned()) };
+        let scenario = Some(scenario.to_string_lossy().into_owned());
+        let choice = EngineChoice { scenario, ..EngineChoice::new("scripted") };
         let request = CreateProject {
             name: "demo".into(),
             git_url: repository.dir.to_string_lossy().into_owned(),

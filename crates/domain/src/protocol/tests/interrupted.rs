@@ -11,7 +11,9 @@ fn an_interrupted_step_starts_again_from_the_branch_tip() {
 
     told.tell(&ProtocolCommand::StepInterrupted { step: StepId(1), fence, why, gate }).unwrap();
     let late = Box::new(made(candidate(&oid(0), &oid(1), 1)));
-    let fenced = told.tell(&ProtocolCommand::StepExecuted { step: StepId(1), fence, result: late }).unwrap_err();
+    let fenced = told
+        .tell(&ProtocolCommand::StepExecuted { step: StepId(1), fence, result: late, gate: some_gate() })
+        .unwrap_err();
 
     assert_eq!(fenced, ProtocolError::Fenced { protocol: ProtocolId(7) });
     assert_eq!(told.effects.last().unwrap().kind, TaskKind::ExecuteStep);
@@ -56,8 +58,13 @@ fn an_adopted_attempt_ends_under_its_new_fence_only() {
 
     told.tell(&adopt).unwrap();
     let result = Box::new(made(candidate(&oid(0), &oid(1), 1)));
-    let stale = told.tell(&ProtocolCommand::StepExecuted { step: StepId(1), fence: old, result: result.clone() });
-    told.tell(&ProtocolCommand::StepExecuted { step: StepId(1), fence: Fence(90), result }).unwrap();
+    let stale = told.tell(&ProtocolCommand::StepExecuted {
+        step: StepId(1),
+        fence: old,
+        result: result.clone(),
+        gate: some_gate(),
+    });
+    told.tell(&ProtocolCommand::StepExecuted { step: StepId(1), fence: Fence(90), result, gate: some_gate() }).unwrap();
 
     assert_eq!(stale, Err(ProtocolError::Fenced { protocol: ProtocolId(7) }));
     assert_eq!(told.protocol.steps[0].attempt.as_ref().unwrap().number, 1);
@@ -151,7 +158,7 @@ fn a_result_that_arrives_while_paused_counts_and_waits() {
     told.tell(&ProtocolCommand::Pause { by: "user:alice".to_owned() }).unwrap();
     let result = Box::new(made(candidate(&oid(0), &oid(1), 1)));
 
-    told.tell(&ProtocolCommand::StepExecuted { step: StepId(1), fence, result }).unwrap();
+    told.tell(&ProtocolCommand::StepExecuted { step: StepId(1), fence, result, gate: some_gate() }).unwrap();
     assert_eq!((told.status(), told.step_status(1)), ("paused", "needs_qa"));
     let gate = told.gate_id();
     let resumed = told.tell(&ProtocolCommand::Resume { gate }).unwrap();
@@ -217,7 +224,7 @@ fn planning_that_failed_blocks_and_can_be_tried_again() {
     told.tell(&ProtocolCommand::BeginPlan { begin, engine: "scripted".to_owned() }).unwrap();
     let failure = Failure::new("engine_unavailable", "no planning engine");
 
-    told.tell(&ProtocolCommand::PlanFailed { fence, failure, end: ended(Ending::Failed) }).unwrap();
+    told.tell(&ProtocolCommand::PlanFailed { fence, failure, end: ended(Ending::Failed), fall_back: None }).unwrap();
     assert_eq!(told.status(), "blocked");
     told.tell(&ProtocolCommand::Start { gate }).unwrap();
 

@@ -34,7 +34,7 @@ fn helpful_command(told: &mut Told, detail: u8) -> ProtocolCommand {
         }
         _ => {
             let result = Box::new(made(candidate(&base, &oid(told.fence * 7919), 1)));
-            ProtocolCommand::StepExecuted { step, fence, result }
+            ProtocolCommand::StepExecuted { step, fence, result, gate: some_gate() }
         }
     }
 }
@@ -74,22 +74,36 @@ fn any_command(told: &mut Told, pick: u8, detail: u8) -> ProtocolCommand {
             let plan = Box::new(plan_from(first, specs));
             ProtocolCommand::PlanReady { fence, plan }
         }
-        4 if detail.is_multiple_of(3) => {
-            ProtocolCommand::PlanFailed { fence, failure: Failure::new("x", "y"), end: ended(Ending::Failed) }
-        }
+        4 if detail.is_multiple_of(3) => ProtocolCommand::PlanFailed {
+            fence,
+            failure: Failure::new("x", "y"),
+            end: ended(Ending::Failed),
+            fall_back: None,
+        },
+        4 if detail % 3 == 1 => ProtocolCommand::PlanFailed {
+            fence,
+            failure: Failure::new("x", "y"),
+            end: ended(Ending::Failed),
+            fall_back: Some(falling_back::to("b")),
+        },
         4 => ProtocolCommand::PlanInterrupted { fence, why },
         5 | 6 => ProtocolCommand::RunNextStep { gate },
         7 => ProtocolCommand::RetryLatest { gate },
         8 => ProtocolCommand::RunStep { step, gate },
         9..=11 => ProtocolCommand::StartStep { step, begin: told.begin(), engine: worker, gate },
+        14 if detail.is_multiple_of(6) => {
+            let fall_back = Some(falling_back::to(["b", "c", "scripted"][usize::from(detail / 6 % 3)]));
+            let result = Box::new(Executed { end: ended(Ending::Failed), failure: None, candidate: None, fall_back });
+            ProtocolCommand::StepExecuted { step, fence, result, gate }
+        }
         12..=14 => {
             let result = Box::new(made(candidate(&base, &fresh, u32::from(detail % 5))));
-            ProtocolCommand::StepExecuted { step, fence, result }
+            ProtocolCommand::StepExecuted { step, fence, result, gate: some_gate() }
         }
         15 => {
             let ending = if detail.is_multiple_of(2) { Ending::Failed } else { Ending::TimedOut };
-            let result = Box::new(Executed { end: ended(ending), failure: None, candidate: None });
-            ProtocolCommand::StepExecuted { step, fence, result }
+            let result = Box::new(Executed { end: ended(ending), failure: None, candidate: None, fall_back: None });
+            ProtocolCommand::StepExecuted { step, fence, result, gate: some_gate() }
         }
         16 => ProtocolCommand::StepInterrupted { step, fence, why, gate },
         17 if detail.is_multiple_of(3) => {
@@ -101,6 +115,11 @@ fn any_command(told: &mut Told, pick: u8, detail: u8) -> ProtocolCommand {
         17 => ProtocolCommand::StepStopped { step, fence, gate },
         18 => ProtocolCommand::RunQa { step },
         19 | 20 => ProtocolCommand::QaStarted { step, begin: told.begin(), engine: "checks".to_owned() },
+        22 if detail.is_multiple_of(5) => {
+            let fall_back = Some(falling_back::to("b"));
+            let report = Box::new(QaReport { fall_back, ..report(QaVerdict::Inconclusive) });
+            ProtocolCommand::QaFinished { step, fence, report }
+        }
         21 | 22 => {
             let verdicts = [QaVerdict::Pass, QaVerdict::Pass, QaVerdict::Fail, QaVerdict::Inconclusive];
             ProtocolCommand::QaFinished { step, fence, report: Box::new(report(verdicts[usize::from(detail / 4 % 4)])) }

@@ -103,7 +103,7 @@ fn a_question_dies_with_the_processes_that_asked_it() {
     let gone: [fn(&mut Told, Fence) -> ProtocolCommand; 5] = [
         |_, fence| {
             let result = Box::new(made(candidate(&oid(0), &oid(1), 1)));
-            ProtocolCommand::StepExecuted { step: StepId(1), fence, result }
+            ProtocolCommand::StepExecuted { step: StepId(1), fence, result, gate: some_gate() }
         },
         |told, fence| {
             let gate = told.gate_id();

@@ -101,7 +101,7 @@ fn an_empty_diff_where_work_was_asked_for_cannot_pass() {
         let fence = told.start(1);
 
         let result = Box::new(made(candidate(&oid(0), &oid(1), 0)));
-        told.tell(&ProtocolCommand::StepExecuted { step: StepId(1), fence, result }).unwrap();
+        told.tell(&ProtocolCommand::StepExecuted { step: StepId(1), fence, result, gate: some_gate() }).unwrap();
 
         assert_eq!((told.status(), told.step_status(1)), ("blocked", "failed"));
         assert!(matches!(&told.protocol.state, ProtocolState::Blocked { on: BlockedOn::Failure { failure } }
@@ -115,8 +115,10 @@ fn a_missing_engine_fails_the_step_and_blocks_the_protocol() {
     let fence = told.start(1);
     let failure = Failure::new("engine_unavailable", "no engine `codex` here");
 
-    let result = Executed { end: ended(Ending::Failed), failure: Some(failure.clone()), candidate: None };
-    told.tell(&ProtocolCommand::StepExecuted { step: StepId(1), fence, result: Box::new(result) }).unwrap();
+    let result =
+        Executed { end: ended(Ending::Failed), failure: Some(failure.clone()), candidate: None, fall_back: None };
+    told.tell(&ProtocolCommand::StepExecuted { step: StepId(1), fence, result: Box::new(result), gate: some_gate() })
+        .unwrap();
 
     assert_eq!(told.protocol.state, ProtocolState::Blocked { on: BlockedOn::Failure { failure } });
     assert_eq!(told.step_status(1), "failed");

@@ -368,7 +368,7 @@ impl Model for Workers {
                     Action::Stop(_) => ProtocolCommand::StepStopped { step, fence, gate },
                     _ => {
                         let result = Box::new(made(candidate(&oid(0), &oid(1), 1)));
-                        ProtocolCommand::StepExecuted { step, fence, result }
+                        ProtocolCommand::StepExecuted { step, fence, result, gate: some_gate() }
                     }
                 };
                 world.report(self.rules, hand, &command);

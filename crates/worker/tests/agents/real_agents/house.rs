@@ -108,7 +108,7 @@ impl House {
         let repository = dir.path().join("repository");
         std::fs::create_dir(&repository).unwrap();
         std::fs::write(repository.join("readme.txt"), "Somebody's.\n").unwrap();
-        let choice = EngineChoice { id: agent.id().to_owned(), scenario: None };
+        let choice = EngineChoice::new(agent.id());
         let request = CreateProject {
             name: "demo".into(),
             git_url: repository.to_string_lossy().into_owned(),
