@@ -69,3 +69,23 @@ impl Agents {
         path.into_os_string().into_string().expect("the directory of the agents is UTF-8")
     }
 }
+
+/// Whether an agent has written into the file of its session what its model used so far. Claude Code and Gemini CLI do
+/// so soon after each answer, beside their other work; `attempts` is the directory of the attempts that they belong to.
+pub fn have_written_usage(attempts: &Path) -> bool {
+    let mut dirs = vec![attempts.to_owned()];
+    while let Some(dir) = dirs.pop() {
+        for entry in std::fs::read_dir(&dir).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                dirs.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "jsonl") {
+                let text = std::fs::read_to_string(&path).unwrap_or_default();
+                if text.contains("\"output_tokens\"") || text.contains("\"tokens\"") {
+                    return true;
+                }
+            }
+        }
+    }
+    false
+}

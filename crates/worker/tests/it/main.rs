@@ -11,7 +11,8 @@ use domain::{ids::RunId, run::Run};
 use ledger::Ledger;
 use worker::{Handle, WorkerConfig};
 
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Several leases long: what was lost on the way is taken over once its lease has passed.
+const PATIENCE: Duration = Duration::from_secs(90);
 
 /// Every test on both databases.
 macro_rules! on_both {

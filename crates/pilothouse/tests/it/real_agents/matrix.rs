@@ -6,6 +6,8 @@
 
 use std::collections::BTreeSet;
 
+use testkit::agents::have_written_usage;
+
 use super::{
     processes::Process,
     site::{Agent, Gates, On, Site, USAGE, Waits, script},
@@ -81,6 +83,7 @@ fn promised(victim: Victim, moment: Moment, at_once: bool) -> Promise {
 
 struct Cell {
     on: On,
+    agent: Agent,
     victim: Victim,
     moment: Moment,
     gates: Gates,
@@ -98,7 +101,7 @@ impl Cell {
             (_, Moment::Start | Moment::End) => Waits::Nowhere,
         };
         let site = Site::new(on, agent, counts_on_the_wire(on), script(&gates), waits);
-        Self { on, victim, moment, gates, site }
+        Self { on, agent, victim, moment, gates, site }
     }
 
     /// Waits until everybody stands where the victim is to be killed.
@@ -117,6 +120,10 @@ impl Cell {
             (_, Moment::Middle) => {
                 self.gates.first.open();
                 self.site.until_at(Waits::Middle);
+                if self.agent == Agent::Claude {
+                    let attempts = self.site.attempts_dir();
+                    self.site.wait_for("the session's file", || have_written_usage(&attempts));
+                }
             }
             (_, Moment::End) => {
                 self.gates.first.open();

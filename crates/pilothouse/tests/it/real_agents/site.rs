@@ -261,8 +261,13 @@ impl Site {
         format!("the model was asked\n{asked}{}{said}processes {:#?}", logs.concat(), self.processes())
     }
 
+    /// Where the directories of all attempts lie.
+    pub(super) fn attempts_dir(&self) -> PathBuf {
+        self.house.data().join("attempts")
+    }
+
     fn attempts(&self) -> Vec<PathBuf> {
-        let found = std::fs::read_dir(self.house.data().join("attempts"));
+        let found = std::fs::read_dir(self.attempts_dir());
         found.into_iter().flatten().flatten().map(|entry| entry.path()).collect()
     }
 

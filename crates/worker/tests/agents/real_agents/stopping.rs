@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use host::process::{self, Command};
 use serde_json::json;
-use testkit::models::{Reply, Rule, Scenario};
+use testkit::{
+    agents::have_written_usage,
+    models::{Reply, Rule, Scenario},
+};
 
 use super::{
     agent::Agent,
@@ -47,12 +50,16 @@ pub(crate) async fn killed_it_fails_and_its_tool_goes_with_it(agent: Agent) {
     let worker = house.worker().await;
     let id = house.execute().await;
     in_the_middle_of_a_tool(&house).await;
+    let tells_at_once = matches!(agent, Agent::Claude | Agent::Gemini);
+    if tells_at_once {
+        house.wait("the session's file", async || have_written_usage(&house.dir().join("attempts"))).await;
+    }
 
     kill(house.engine()).await;
 
     let blocked = house.expect(id, "blocked").await;
     assert_eq!(failure_of(&blocked).code, "engine_killed", "{:?}", failure_of(&blocked));
-    if matches!(agent, Agent::Claude | Agent::Gemini) {
+    if tells_at_once {
         // Its stream never said so; the file of its session does. Others write there only once the tool has ended.
         let end = &house.event(id, "step_execution_failed").await["end"];
         assert_eq!((&end["usage"]["input_tokens"], &end["usage"]["output_tokens"]), (&json!(100), &json!(20)), "{end}");
