@@ -6,7 +6,8 @@ use engines::engine::Finished;
 use crate::{
     Worker,
     engine_note::Note,
-    engine_run::{Ran, Takeover, Task, going_on},
+    engine_run::{Ran, Task, going_on},
+    engine_takeover::Takeover,
     failure::Failure,
     lease::Lease,
 };

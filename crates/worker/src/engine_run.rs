@@ -1,4 +1,5 @@
-//! An engine at work for an attempt: started under supervision, watched, and its last word read from what it printed.
+//! An engine at work for an attempt: started under supervision and watched. How its end is read is in
+//! [`crate::engine_ending`], how one is taken over from another worker in [`crate::engine_takeover`].
 //!
 //! An attempt may need more than one run of its engine. What came before is set aside in the attempt's directory, so
 //! that every run is supervised, adopted and read in the same way; see [`crate::engine_note`].
@@ -11,42 +12,39 @@ use domain::{
     project::NamedEngine,
     protocol::Ended,
     step::Failure as Why,
-    task::TaskFailure,
 };
 use engines::{
-    EngineRequest, Outcome,
+    EngineRequest,
     engine::{
-        Asking, Configured, Engine, ErrorClass, Finished, McpServer, Next, Permissions, Phase, Session, Settings,
-        Subject, Transcript,
+        Asking, Configured, Engine, ErrorClass, Finished, McpServer, Permissions, Phase, Session, Settings, Subject,
+        Transcript,
     },
     exit::{Exit, LaunchFailureKind},
     runs,
     sandbox::Profile,
-    spec::{Limits, Stream},
+    spec::Limits,
     spool,
-    supervisor::{self, Adopted, CANCELED, Held, LaunchError},
+    supervisor::{self, LaunchError},
 };
 
 use crate::{
     Worker,
-    brokers::{told_of, usage_by},
+    brokers::told_of,
     engine_note::Note,
     failure::Failure,
     lease::Lease,
     permission::Asker,
     project_setup::full,
-    run_job::FENCED,
     sandboxes::{Boxed, Needs},
     tool_servers::servers_of,
 };
 
-const PIECE: usize = 256 * 1024;
-/// How much of the end of stderr is looked at for words.
-const STDERR: usize = 16 * 1024;
+/// How much of what an engine printed is read at once.
+pub(crate) const PIECE: usize = 256 * 1024;
 /// How often a running engine is looked at.
 const LOOK: Duration = Duration::from_millis(500);
 /// Why an engine is stopped that only waits.
-const STALLED: &str = "it waited for its model for too long";
+pub(crate) const STALLED: &str = "it waited for its model for too long";
 /// How much of what an engine prints is kept.
 const SPOOL: u64 = 64 << 20;
 
@@ -84,17 +82,6 @@ pub(crate) struct EngineEnd {
     pub(crate) failure: Option<Why>,
     /// By which it can be gone on with.
     pub(crate) session: Option<String>,
-}
-
-/// How an attempt that was begun earlier is taken over.
-#[derive(Debug)]
-pub(crate) enum Takeover {
-    /// What runs is adopted, what ended is read.
-    Follow(Box<(Configured, Adopted)>),
-    /// Its processes are gone, and it runs again: in its session, or without one from the beginning.
-    Again { session: Option<String> },
-    /// Nothing is left of it.
-    Lost,
 }
 
 /// What an engine is started by.
@@ -264,77 +251,14 @@ impl Worker {
         Ok(Program { env, command })
     }
 
-    /// Finds what an earlier worker started for this attempt and says how to take it over. `again`: whether it may run
-    /// again without anybody being asked.
-    pub(crate) async fn take_engine_over(
-        &self,
-        lease: &Lease,
-        attempt: &Attempt,
-        again: bool,
-    ) -> Result<Takeover, Failure> {
-        let Some(configured) = self.config.engines.find(&attempt.engine) else { return Ok(Takeover::Lost) };
-        let dir = self.attempt_dir(attempt);
-        let found = supervisor::adopt(&dir, &attempt.nonce).await.map_err(|error| Failure::retry(full(&error)))?;
-        let note = Note::read(&dir)?;
-        let may_go_on = again && !lease.is_told_to_stop() && note.may_go_on();
-        let is_cut_off = match &found {
-            Adopted::Running(_) => false,
-            Adopted::Finished(exit) => is_cut_off(&exit.outcome),
-            Adopted::Gone => true,
-        };
-        if note.waits && may_go_on && matches!(found, Adopted::Finished(_)) {
-            return Ok(Takeover::Again { session: self.session_of(attempt, configured.engine, &note)? });
-        }
-        // Only with the worktree that the session was about: without it the engine would remember what never was.
-        if is_cut_off
-            && may_go_on
-            && host::fs::is_dir(&self.worktree_dir(attempt))
-            && let Some(session) = self.session_of(attempt, configured.engine, &note)?
-        {
-            return Ok(Takeover::Again { session: Some(session) });
-        }
-        Ok(match found {
-            Adopted::Gone => Takeover::Lost,
-            found => Takeover::Follow(Box::new((configured.clone(), found))),
-        })
-    }
-
-    /// The session that an attempt's engine can be gone on with.
-    fn session_of(&self, attempt: &Attempt, engine: Engine, note: &Note) -> Result<Option<String>, Failure> {
-        if !engine.capabilities().resume {
-            return Ok(None);
-        }
-        let transcript = self.read_runs(attempt, engine)?;
-        // A name that was only chosen may belong to a session that was never begun; trying tells.
-        Ok(transcript.session().map(str::to_owned).or_else(|| note.session.clone()))
-    }
-
-    /// Waits for the end of an adopted engine, or reads it.
-    pub(crate) async fn follow_engine(
-        &self,
-        lease: &Lease,
-        attempt: &Attempt,
-        configured: &Configured,
-        found: Adopted,
-    ) -> Result<Ran, Failure> {
-        let exit = match found {
-            Adopted::Running(supervised) => {
-                let asker = Asker::new(self, lease, attempt, configured, &supervised).adopting();
-                Box::pin(self.watch_engine(lease, attempt, asker)).await?
-            }
-            Adopted::Finished(exit) => {
-                self.tell_held(lease, attempt, Held::of(&exit)).await;
-                exit
-            }
-            Adopted::Gone => return Ok(Ran::CutOff { why: "nothing is left of it".to_owned() }),
-        };
-        self.tell_metered(lease, attempt, configured).await?;
-        self.read_ending(lease, attempt, configured, &exit).await
-    }
-
     /// Watches an engine's tree: puts to people what it asks, and stops it when it has only waited for its model for too
     /// long, since some wait for ever.
-    async fn watch_engine(&self, lease: &Lease, attempt: &Attempt, mut asker: Asker<'_>) -> Result<Exit, Failure> {
+    pub(crate) async fn watch_engine(
+        &self,
+        lease: &Lease,
+        attempt: &Attempt,
+        mut asker: Asker<'_>,
+    ) -> Result<Exit, Failure> {
         let (configured, supervised) = (asker.configured, asker.supervised);
         let dir = self.attempt_dir(attempt);
         let stall = self.config.engine_limits.stall;
@@ -372,154 +296,9 @@ impl Worker {
         exit
     }
 
-    async fn read_ending(
-        &self,
-        lease: &Lease,
-        attempt: &Attempt,
-        configured: &Configured,
-        exit: &Exit,
-    ) -> Result<Ran, Failure> {
-        match &exit.outcome {
-            Outcome::Stopped { reason } if reason == CANCELED => return Ok(Ran::Stopped),
-            Outcome::Stopped { reason } if let Some(said) = supervisor::said_by_hand(reason) => {
-                let told = self.read_runs(attempt, configured.engine)?.usage().map(usage_of);
-                let usage = usage_by(self.wire_of(attempt)?, told);
-                return Ok(Ran::Ended(Box::new(self.ended_by_hand(attempt, said, usage)?)));
-            }
-            Outcome::Stopped { reason } if reason != STALLED => return Ok(Ran::CutOff { why: reason.clone() }),
-            Outcome::DeadlinePassed | Outcome::ControllerLost => {
-                return Ok(Ran::CutOff { why: "its worker was gone for too long".to_owned() });
-            }
-            Outcome::Stopped { .. }
-            | Outcome::Exited { .. }
-            | Outcome::Signaled { .. }
-            | Outcome::TimedOut { .. }
-            | Outcome::OutputLimit
-            | Outcome::LaunchFailed(_) => {}
-        }
-        let transcript = self.read_runs(attempt, configured.engine)?;
-        let stderr = spool::tail(&self.attempt_dir(attempt), Stream::Stderr, STDERR).map_err(Failure::retry)?;
-        let finished = transcript.conclude(exit, &String::from_utf8_lossy(&stderr.bytes));
-        let wire = self.wire_of(attempt)?;
-        let finished = match wire {
-            // Whatever it says of itself: it went on asking after it had used what it was given.
-            Some(wire) if wire.n_refused > 0 => Finished::of_class(
-                ErrorClass::LimitsReached,
-                format!("the budget of the attempt is used up; {}", finished.message),
-            ),
-            _ => finished,
-        };
-        if let Some(class) = finished.class
-            && let Some(after) = self.passes_in(lease, attempt, class).await?
-        {
-            // What was going to be tried again is no longer wanted.
-            if lease.is_told_to_stop() {
-                return Ok(Ran::Stopped);
-            }
-            self.wait_for_another_try(lease, attempt, after, class, &finished)?;
-        }
-        let limit =
-            matches!(exit.outcome, Outcome::TimedOut { .. }) && finished.class == Some(ErrorClass::LimitsReached);
-        let (ending, failure) = match (finished.is_completed(), limit) {
-            (true, _) => (Ending::Succeeded, None),
-            (false, true) => (Ending::TimedOut, Some(Why::new("timed_out", exit.outcome.to_string()))),
-            (false, false) => {
-                let code = finished.class.map_or("engine_failed", ErrorClass::code);
-                (Ending::Failed, Some(Why::new(code, finished.message.clone())))
-            }
-        };
-        let exit_code = match exit.outcome {
-            Outcome::Exited { code } => Some(code),
-            _ => None,
-        };
-        let refused = match transcript.n_denied() {
-            0 => String::new(),
-            n_denied => format!(" ({n_denied} uses of tools were refused)"),
-        };
-        let summary = format!("{}: {}{refused}", configured.id, host::text::one_line(&finished.message, 500));
-        let end = Ended { ending, summary, exit_code, usage: usage_by(wire, transcript.usage().map(usage_of)) };
-        let session = transcript.session().map(str::to_owned);
-        Ok(Ran::Ended(Box::new(EngineEnd { end, finished, failure, session })))
-    }
-
-    /// The end of an attempt that somebody stopped by hand. People decide how to go on, so what it worked in stays.
-    fn ended_by_hand(&self, attempt: &Attempt, said: &str, usage: Option<Usage>) -> Result<EngineEnd, Failure> {
-        let said = self.keep_worktree(attempt, said)?;
-        let end = Ended { ending: Ending::Canceled, summary: said.clone(), exit_code: None, usage };
-        let failure = Some(Why::new("canceled", said.clone()));
-        Ok(EngineEnd { end, finished: Finished::failed(said), failure, session: None })
-    }
-
-    /// In how long what an engine failed of will have passed by itself, when it will and somebody knows. What takes long
-    /// is not waited for where another engine can be had.
-    async fn passes_in(
-        &self,
-        lease: &Lease,
-        attempt: &Attempt,
-        class: ErrorClass,
-    ) -> Result<Option<Duration>, Failure> {
-        let now = self.control.clock().now().as_micros().div_euclid(1_000_000);
-        Ok(match class.next(now, self.config.engine_limits.soon) {
-            Next::RetryAfter(span) => Some(span),
-            Next::ParkUntil(Some(_)) if self.next_engine(lease, attempt).await?.is_some() => None,
-            Next::ParkUntil(Some(reset)) => Some(reset.wait(now)),
-            Next::ParkUntil(None) | Next::Ask | Next::GiveUp => None,
-        })
-    }
-
-    /// Lets the task wait while the attempt stays open: whoever claims it next goes on. Not for ever.
-    fn wait_for_another_try(
-        &self,
-        lease: &Lease,
-        attempt: &Attempt,
-        after: Duration,
-        class: ErrorClass,
-        finished: &Finished,
-    ) -> Result<(), Failure> {
-        let is_last = lease.task.failures.saturating_add(1) >= lease.task.max_failures;
-        let dir = self.attempt_dir(attempt);
-        let mut note = Note::read(&dir)?;
-        if is_last || !note.may_go_on() {
-            return Ok(());
-        }
-        note.waits = true;
-        note.write(&dir)?;
-        let error = format!("{}: {}", class.code(), host::text::one_line(&finished.message, 300));
-        Err(Failure::Task(TaskFailure::Retry { after: Some(after), error }))
-    }
-
-    /// Everything that an attempt's engine said, over all of its runs.
-    pub(crate) fn read_runs(&self, attempt: &Attempt, engine: Engine) -> Result<Transcript, Failure> {
-        let dir = self.attempt_dir(attempt);
-        let home = dir.join("home");
-        let note = Note::read(&dir)?;
-        let mut transcript = Transcript::new(engine).wanting_answer(true);
-        for (before, resumed) in note.before(&dir).iter().zip(&note.resumed) {
-            read_run(&mut transcript, before, engine)?;
-            transcript.untold_usage(&home);
-            transcript.next_run(*resumed);
-        }
-        read_run(&mut transcript, &dir, engine)?;
-        transcript.untold_usage(&home);
-        Ok(transcript)
-    }
-
     /// Tells the ledger that an attempt goes on under this lease, in whichever way.
     pub(crate) fn keeping(&self, lease: &Lease) -> Cause {
         Cause::of(self.actor()).acknowledging(lease.keep())
-    }
-}
-
-fn read_run(transcript: &mut Transcript, dir: &Path, engine: Engine) -> Result<(), Failure> {
-    let mut offset = 0;
-    loop {
-        let chunk = spool::read(dir, engine.stream(), offset, PIECE).map_err(Failure::retry)?;
-        if chunk.bytes.is_empty() {
-            transcript.flush();
-            return Ok(());
-        }
-        offset = chunk.next_offset;
-        transcript.feed(&chunk.bytes);
     }
 }
 
@@ -527,19 +306,6 @@ fn new_session(engine: Engine) -> Session {
     match engine.capabilities().preset_session {
         true => Session::Preset(host::random::uuid_v4().to_string()),
         false => Session::New,
-    }
-}
-
-/// Whether a tree ended because nobody was there for it, rather than by itself.
-fn is_cut_off(outcome: &Outcome) -> bool {
-    match outcome {
-        Outcome::DeadlinePassed | Outcome::ControllerLost => true,
-        Outcome::Stopped { reason } => reason == FENCED,
-        Outcome::Exited { .. }
-        | Outcome::Signaled { .. }
-        | Outcome::TimedOut { .. }
-        | Outcome::OutputLimit
-        | Outcome::LaunchFailed(_) => false,
     }
 }
 

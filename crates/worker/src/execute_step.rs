@@ -23,7 +23,8 @@ use serde::Deserialize;
 
 use crate::{
     Worker,
-    engine_run::{EngineEnd, Ran, Takeover, Task, failed, going_on, unavailable},
+    engine_run::{EngineEnd, Ran, Task, failed, going_on, unavailable},
+    engine_takeover::Takeover,
     failure::Failure,
     lease::Lease,
     papers::{self, Integrating},

@@ -23,7 +23,8 @@ use forge::git::{GitError, types::ObjectId, types::RepoPath};
 use crate::{
     Worker,
     engine_answer::{Begun, answer_of, told},
-    engine_run::{EngineEnd, Ran, Takeover, Task, unavailable},
+    engine_run::{EngineEnd, Ran, Task, unavailable},
+    engine_takeover::Takeover,
     execute_step::MAX_PROMPT,
     failure::Failure,
     lease::Lease,

@@ -22,7 +22,7 @@ use crate::{
     Worker,
     check::Checked,
     engine_answer::Begun,
-    engine_run::Takeover,
+    engine_takeover::Takeover,
     execute_step::{Bench, held_attempt},
     failure::Failure,
     lease::Lease,
