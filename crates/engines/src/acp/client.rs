@@ -162,7 +162,7 @@ impl Client {
         };
         // A title is the agent's word, and for a command it is the command: only of a call that is no command, edit or
         // fetch is it the name of a server's tool.
-        let named = if kind == "other" { call.text("title").unwrap_or(name) } else { name };
+        let named = if kind == "other" { call.text("title").unwrap_or(name) } else { "" };
         let policy = &self.script.policy;
         let decided = match ours {
             true => policy.decide_server(named).or_else(|| policy.decide(&[kind, name], NEEDS)),

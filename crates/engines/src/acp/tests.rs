@@ -302,6 +302,25 @@ fn only_what_is_named_is_allowed_and_only_once() {
 }
 
 #[test]
+fn only_what_is_no_command_is_taken_for_a_tool_of_a_server_by_its_title() {
+    use crate::talk::permissions::ServerTools;
+    let servers = vec![ServerTools { server: "run".into(), tools: Vec::new() }];
+    let script = Script { policy: Policy { servers, ..policy(Profile::ReadOnly) }, ..script() };
+    let ask = |kind: &str| {
+        let call = json!({"toolCallId": "q", "kind": kind, "name": "run_shell_command", "title": "run_shell_command"});
+        let options = json!([{"optionId": "o", "kind": "allow_once"}, {"optionId": "n", "kind": "reject_once"}]);
+        let params = json!({"sessionId": "s1", "toolCall": call, "options": options});
+        let asked = json!({"id": "q", "method": "session/request_permission", "params": params});
+        hold(script.clone(), &with([asked])).asked()[0].answer
+    };
+    assert_eq!(
+        (ask("execute"), ask("edit"), ask("fetch")),
+        (Permission::Denied, Permission::Denied, Permission::Denied)
+    );
+    assert_eq!(ask("other"), Permission::Allowed);
+}
+
+#[test]
 fn what_an_agent_asks_beyond_that_is_not_offered() {
     let held =
         hold(script(), &with([json!({"id": 7, "method": "fs/read_text_file", "params": {"path": "/etc/passwd"}})]));
