@@ -6,6 +6,7 @@
 
 mod agents;
 mod bench;
+mod chaos;
 mod check;
 mod lent;
 mod pg;
@@ -25,7 +26,9 @@ Usage: cargo xtask <task>
 
   test [--no-agents] [--no-schemathesis] [CARGO TEST ARGUMENTS] [-- TEST ARGUMENTS]
         every test on SQLite and on a private PostgreSQL, with the real agents
-        and with Schemathesis, then the harness
+        and with Schemathesis, then the quick gate of chaos
+  chaos [FAULTS] [--long] [--count N] [--backend sqlite|postgres|both] [--list] …
+        faults injected into the product, and what it promised checked; docs/faults.md
   bench [ROWS] [--json] [--quick]
         figures of the store, and without --quick those of engines; PostgreSQL rows
         need pgbench
@@ -65,6 +68,7 @@ fn dispatch(arguments: &[String]) -> Result<ExitCode> {
     match task.as_str() {
         "test" => test::run(rest),
         "bench" => bench::run(rest),
+        "chaos" => chaos::run(rest),
         "check" => check::run(rest),
         "pg" => pg::run(rest),
         "agents" => agents::run(rest),

@@ -1,4 +1,4 @@
-//! `cargo xtask test`: every test on both databases, with the real agents and with Schemathesis, then the harness.
+//! `cargo xtask test`: every test on both databases, with the real agents and with Schemathesis, then the faults.
 
 use std::process::ExitCode;
 
@@ -7,18 +7,7 @@ use anyhow::Result;
 use crate::lent::Lent;
 use crate::postgres::Server;
 use crate::process::{self, say};
-use crate::{agents, schemathesis};
-
-/// A program that proves what no test can, run after the tests with the same server.
-struct Harness {
-    name: &'static str,
-    cargo: &'static [&'static str],
-}
-
-const HARNESSES: &[Harness] = &[Harness {
-    name: "kill",
-    cargo: &["run", "--quiet", "--locked", "--profile", "ci", "--package", "testkit", "--bin", "kill"],
-}];
+use crate::{agents, chaos, schemathesis};
 
 pub(crate) fn run(arguments: &[String]) -> Result<ExitCode> {
     let mut arguments = arguments.to_vec();
@@ -47,16 +36,16 @@ fn pass(server: &Server, lent: &[Lent], arguments: &[String]) -> Result<bool> {
         let patient = std::thread::available_parallelism()?.get() * 2;
         return Ok(test(server, lent, &agents.others())?
             && test(server, lent, &agents.alone(patient))?
-            && harnesses(server)?);
+            && chaos::gate(server)?);
     }
     if !test(server, lent, arguments)? {
         return Ok(false);
     }
     if !arguments.is_empty() {
-        say("xtask: arguments narrowed the tests, so the harness does not run");
+        say("xtask: arguments narrowed the tests, so no faults are injected");
         return Ok(true);
     }
-    harnesses(server)
+    chaos::gate(server)
 }
 
 fn test(server: &Server, lent: &[Lent], arguments: &[String]) -> Result<bool> {
@@ -70,18 +59,6 @@ fn test(server: &Server, lent: &[Lent], arguments: &[String]) -> Result<bool> {
         programs.lend(&mut cargo, &mut told);
     }
     Ok(process::status(server.lend(cargo.args(told)))?.success())
-}
-
-fn harnesses(server: &Server) -> Result<bool> {
-    for harness in HARNESSES {
-        say(&format!("xtask: harness `{}`", harness.name));
-        let ended = process::status(server.lend(process::cargo().args(harness.cargo)))?;
-        if !ended.success() {
-            say(&format!("xtask: harness `{}` failed ({ended})", harness.name));
-            return Ok(false);
-        }
-    }
-    Ok(true)
 }
 
 /// Whether cargo's own arguments choose packages, so that the whole workspace must not be added.

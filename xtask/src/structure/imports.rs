@@ -37,7 +37,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
 ];
 
 /// Crates beside the rows: they serve tests and people, and nothing of the product imports them.
-const BESIDE: &[&str] = &["testkit", "xtask"];
+const BESIDE: &[&str] = &["testkit", "chaos", "xtask"];
 
 /// Outside crates with an owner, and why. deny.toml says the same of the databases, axum and ratatui to cargo-deny.
 struct Owned {
@@ -51,7 +51,7 @@ struct Owned {
 const OWNED: &[Owned] = &[
     Owned {
         names: &["rusqlite", "libsqlite3-sys", "tokio-postgres", "deadpool-postgres", "tokio-postgres-rustls"],
-        owners: &["store", "testkit"],
+        owners: &["store", "testkit", "chaos"],
         free_in_tests: false,
         why: "all SQL lives in `store`",
     },
@@ -76,7 +76,7 @@ const OWNED: &[Owned] = &[
     },
     Owned {
         names: &["anyhow"],
-        owners: &["pilothouse", "testkit", "xtask"],
+        owners: &["pilothouse", "testkit", "chaos", "xtask"],
         free_in_tests: true,
         why: "libraries say what can go wrong with a type",
     },

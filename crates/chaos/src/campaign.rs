@@ -1,10 +1,10 @@
 //! One campaign: cycles of start, load, kill and check, and an orderly end.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use super::{
+use crate::{
     drain,
     journal::Journal,
     ledger::{Ledger, Witness},
@@ -13,9 +13,9 @@ use super::{
     node::{Node, Program, Role, Target},
     place::Place,
     processes,
-    run::{Kind, Violation},
+    violation::{Kind, Violation},
 };
-use crate::random::Random;
+use testkit::random::Random;
 
 /// Supervisors of what ended just now may take this long to go.
 const LAST_PROCESSES: Duration = Duration::from_secs(5);
@@ -27,8 +27,10 @@ pub struct Plan {
     pub program: Program,
     /// `serve` and `work` instead of `up`.
     pub split: bool,
-    pub cycles: u32,
+    pub cycles: u64,
     pub customers: u64,
+    /// When no further cycle begins, however many are left.
+    pub until: Option<Instant>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -43,15 +45,13 @@ pub struct Report {
     pub interrupted: u64,
     pub checks: u64,
     pub longest_start: Duration,
-    pub took: Duration,
-    /// The cycle in which the first violation was found, and all that were found then.
-    pub cycle: u32,
+    /// The last cycle: that in which the first violation was found, and all that were found then.
+    pub cycle: u64,
     pub violations: Vec<Violation>,
 }
 
 /// Runs a campaign to its end or to its first violation.
-pub async fn run(plan: &Plan, place: &Place, random: &Random, tell: &dyn Fn(&str)) -> Result<Report> {
-    let started = host::clock::monotonic();
+pub async fn run(plan: &Plan, place: &Place, random: &Random, tell: &(dyn Fn(&str) + Sync)) -> Result<Report> {
     let customers = Customers::start(plan.customers, random, &plan.name, !plan.program.drains());
     let mut campaign = Campaign {
         plan,
@@ -65,7 +65,6 @@ pub async fn run(plan: &Plan, place: &Place, random: &Random, tell: &dyn Fn(&str
     };
     campaign.whole(tell).await?;
     let Campaign { customers, ledger, mut report, .. } = campaign;
-    report.took = started.elapsed();
     report.acknowledged = customers.load.journal().acknowledged.len() as u64;
     report.repeated = customers.load.journal().repeated;
     report.runs = ledger.runs().len() as u64;
@@ -88,8 +87,11 @@ struct Campaign<'a> {
 }
 
 impl Campaign<'_> {
-    async fn whole(&mut self, tell: &dyn Fn(&str)) -> Result<()> {
+    async fn whole(&mut self, tell: &(dyn Fn(&str) + Sync)) -> Result<()> {
         for cycle in 1..=self.plan.cycles {
+            if self.plan.until.is_some_and(|until| host::clock::monotonic() >= until) {
+                break;
+            }
             self.report.cycle = cycle;
             if let Err(violation) = Box::pin(self.cycle(cycle, tell)).await? {
                 self.report.violations.push(violation);
@@ -105,7 +107,7 @@ impl Campaign<'_> {
     }
 
     /// A violation by the process itself comes back as the inner error; what the ledger shows goes into the report.
-    async fn cycle(&mut self, cycle: u32, tell: &dyn Fn(&str)) -> Result<Result<(), Violation>> {
+    async fn cycle(&mut self, cycle: u64, tell: &(dyn Fn(&str) + Sync)) -> Result<Result<(), Violation>> {
         let while_starting = self.random.chance(15);
         let pause = match while_starting {
             true => self.random.millis(0, 60),
@@ -164,7 +166,7 @@ impl Campaign<'_> {
         Ok(())
     }
 
-    async fn wait_until_ready(&mut self, cycle: u32) -> Result<Result<Target, Violation>> {
+    async fn wait_until_ready(&mut self, cycle: u64) -> Result<Result<Target, Violation>> {
         let mut aimed = None;
         for node in self.alive.iter_mut().filter(|node| node.role() != Role::Work) {
             match node.ready().await {

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use tokio::process::{Child, Command};
 
-use super::{drill::Fault, place::Place};
+use crate::{drill::Flaw, place::Place};
 
 /// On PostgreSQL the leases of the dead last this long, so that campaigns drain within their time.
 const LEASE: &str = "3s";
@@ -23,8 +23,8 @@ const STOP: Duration = Duration::from_secs(20);
 pub enum Program {
     /// A copy of the real binary.
     Product(PathBuf),
-    /// This program as [`super::drill`], with one fault or none.
-    Drill(PathBuf, Option<Fault>),
+    /// This program as [`crate::drill`], with one flaw or none.
+    Drill(PathBuf, Option<Flaw>),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,9 +65,7 @@ impl Program {
             (Self::Product(_), Role::Up) => (vec!["up".to_owned()], true),
             (Self::Product(_), Role::Serve) => (vec!["serve".to_owned()], true),
             (Self::Product(_), Role::Work) => (vec!["work".to_owned()], false),
-            (Self::Drill(_, fault), _) => {
-                (vec!["drill".to_owned(), fault.map_or("none", Fault::name).to_owned()], true)
-            }
+            (Self::Drill(_, flaw), _) => (vec!["drill".to_owned(), flaw.map_or("none", Flaw::name).to_owned()], true),
         };
         arguments.extend(["--data-dir".to_owned(), data]);
         if listens && self.drains() {

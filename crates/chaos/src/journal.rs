@@ -7,7 +7,7 @@ use serde_json::Value;
 pub struct Acknowledged {
     /// The provider's message id, or the Idempotency-Key.
     pub key: String,
-    pub cycle: u32,
+    pub cycle: u64,
     pub channel: Channel,
     pub claim: Claim,
 }

@@ -5,7 +5,7 @@ use std::{
     collections::VecDeque,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -13,13 +13,13 @@ use std::{
 use serde_json::{Value, json};
 use tokio::{sync::watch, task::JoinHandle};
 
-use super::{
+use crate::{
     http::{Connection, Request},
     journal::{Acknowledged, Channel, Claim, Journal},
     node::Target,
     place::{JOBS, Job},
 };
-use crate::random::Random;
+use testkit::random::Random;
 
 /// Runs that somebody may still say something about.
 const REMEMBERED: usize = 30;
@@ -29,7 +29,7 @@ const REMEMBERED: usize = 30;
 pub struct Load {
     target: watch::Sender<Option<Target>>,
     closing: watch::Sender<bool>,
-    cycle: Arc<AtomicU32>,
+    cycle: Arc<AtomicU64>,
     journal: Arc<Mutex<Journal>>,
     known: Arc<Mutex<VecDeque<String>>>,
     /// Only jobs that need nobody: the drill has no people.
@@ -65,7 +65,7 @@ impl Load {
     }
 
     /// Says where the node is now; `None` while there is none.
-    pub fn aim(&self, cycle: u32, target: Option<Target>) {
+    pub fn aim(&self, cycle: u64, target: Option<Target>) {
         self.cycle.store(cycle, Ordering::Relaxed);
         self.target.send_replace(target);
     }

@@ -1,9 +1,9 @@
-//! The control: a little node over the same store and the same rules, sound or with exactly one [`Fault`].
+//! The control: a little node over the same store and the same rules, sound or with exactly one [`Flaw`].
 //!
 //! It takes requests for one job over HTTP as the product does, leaves the same marks, and has two workers in one process
 //! that take over what the other holds for longer than its lease, so that there is always somebody whose lease was taken
 //! over. Whoever took over keeps what it has, so that everything comes to rest. Its commits are the product's own values;
-//! a fault is what is done around them. Start at [`main`], then at `Drill::request` and `Drill::finish` for the faults.
+//! a flaw is what is done around them. Start at [`main`], then at `Drill::request` and `Drill::finish` for the flaws.
 
 use std::{
     collections::BTreeSet,
@@ -35,9 +35,9 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
-use super::{http, run::Kind};
+use crate::{http, violation::Kind};
 
-/// How long a fault keeps the door open: as long as a slow disk would.
+/// How long a flaw keeps the door open: as long as a slow disk would.
 const GAP: Duration = Duration::from_millis(25);
 /// Shorter than most executions: whoever starts one loses it on the way.
 const LEASE: Duration = Duration::from_millis(150);
@@ -46,7 +46,7 @@ const TAKEN_OVER: Duration = Duration::from_secs(3);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
+pub enum Flaw {
     /// The answer is sent before the commit is awaited.
     EarlyAnswer,
     /// The task is stored in a second commit behind the events that ask for it.
@@ -55,7 +55,7 @@ pub enum Fault {
     NoFence,
 }
 
-impl Fault {
+impl Flaw {
     pub fn name(self) -> &'static str {
         match self {
             Self::EarlyAnswer => "early-answer",
@@ -65,7 +65,7 @@ impl Fault {
     }
 
     /// What the checks must find.
-    pub fn shows_as(self) -> Kind {
+    pub const fn shows_as(self) -> Kind {
         match self {
             Self::EarlyAnswer => Kind::Lost,
             Self::SecondCommit => Kind::Effect,
@@ -74,10 +74,10 @@ impl Fault {
     }
 
     fn parse(name: &str) -> Result<Option<Self>> {
-        let faults = [Self::EarlyAnswer, Self::SecondCommit, Self::NoFence];
-        match faults.into_iter().find(|fault| fault.name() == name) {
-            None if name != "none" => bail!("there is no fault {name}"),
-            fault => Ok(fault),
+        let flaws = [Self::EarlyAnswer, Self::SecondCommit, Self::NoFence];
+        match flaws.into_iter().find(|flaw| flaw.name() == name) {
+            None if name != "none" => bail!("there is no flaw {name}"),
+            flaw => Ok(flaw),
         }
     }
 }
@@ -86,7 +86,7 @@ impl Fault {
 struct Drill {
     store: Store,
     catalog: Arc<Catalog>,
-    fault: Option<Fault>,
+    flaw: Option<Flaw>,
     data: PathBuf,
     /// The incarnations of this process.
     workers: [String; 2],
@@ -94,9 +94,9 @@ struct Drill {
     ended: Arc<Mutex<BTreeSet<String>>>,
 }
 
-/// `drill FAULT --data-dir DIR [--database-url URL]`: serves until it is killed.
+/// `drill FLAW --data-dir DIR [--database-url URL]`: serves until it is killed.
 pub async fn main(arguments: &[String]) -> Result<ExitCode> {
-    let fault = Fault::parse(arguments.first().map_or("", String::as_str))?;
+    let flaw = Flaw::parse(arguments.first().map_or("", String::as_str))?;
     let value = |flag: &str| {
         let at = arguments.iter().position(|argument| argument == flag)?;
         arguments.get(at + 1)
@@ -111,7 +111,7 @@ pub async fn main(arguments: &[String]) -> Result<ExitCode> {
     let drill = Drill {
         store: Store::open(&config).await?,
         catalog: Arc::new(Catalog::parse(&catalog, "jobs.toml")?),
-        fault,
+        flaw,
         data,
         workers: ["a", "b"].map(|name| format!("w-{name}-{}", host::random::base62(8))),
         ended: Arc::default(),
@@ -198,8 +198,8 @@ impl Drill {
         let mut commit = commit(&run, None, &decision, &context, None);
         commit.cause.dedup = Some(dedup);
         let answer = json!({"intentType": "RunJob", "jobKey": job, "runId": run.id, "outbound": []});
-        let outcome = match self.fault {
-            Some(Fault::EarlyAnswer) => {
+        let outcome = match self.flaw {
+            Some(Flaw::EarlyAnswer) => {
                 let drill = self.clone();
                 drop(host::task::spawn("drill commit", async move {
                     tokio::time::sleep(GAP).await;
@@ -207,7 +207,7 @@ impl Drill {
                 }));
                 return Ok(answer);
             }
-            Some(Fault::SecondCommit) => {
+            Some(Flaw::SecondCommit) => {
                 let tasks = std::mem::take(&mut commit.tasks);
                 let cause = Cause { dedup: None, ..commit.cause.clone() };
                 let outcome = self.store.commit(commit).await?;
@@ -217,7 +217,7 @@ impl Drill {
                 }
                 outcome
             }
-            Some(Fault::NoFence) | None => self.store.commit(commit).await?,
+            Some(Flaw::NoFence) | None => self.store.commit(commit).await?,
         };
         match outcome {
             Committed::Applied { .. } => Ok(answer),
@@ -332,7 +332,7 @@ impl Drill {
         for _ in 0..100 {
             let run = self.get(task).await?;
             let (mut fences, code) = ((fence, attempt.fence), code(&run.subject));
-            if self.fault == Some(Fault::NoFence)
+            if self.flaw == Some(Flaw::NoFence)
                 && let Some(Task { state: TaskState::Leased { fence, .. }, .. }) =
                     self.store.find_task(&task.id).await?
             {
@@ -353,7 +353,7 @@ impl Drill {
             let after = apply(&run.subject, &decision);
             match self.store.commit(commit(&after, Some(&run), &decision, &context, Some(ack))).await? {
                 Committed::Stale => {}
-                Committed::Fenced if self.fault == Some(Fault::NoFence) => {}
+                Committed::Fenced if self.flaw == Some(Flaw::NoFence) => {}
                 _ => return Ok(()),
             }
         }
@@ -458,11 +458,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_fault_is_found_by_its_name() {
-        for fault in [Fault::EarlyAnswer, Fault::SecondCommit, Fault::NoFence] {
-            assert_eq!(Fault::parse(fault.name()).unwrap(), Some(fault));
+    fn a_flaw_is_found_by_its_name() {
+        for flaw in [Flaw::EarlyAnswer, Flaw::SecondCommit, Flaw::NoFence] {
+            assert_eq!(Flaw::parse(flaw.name()).unwrap(), Some(flaw));
         }
-        assert_eq!(Fault::parse("none").unwrap(), None);
-        assert!(Fault::parse("bad-luck").is_err());
+        assert_eq!(Flaw::parse("none").unwrap(), None);
+        assert!(Flaw::parse("bad-luck").is_err());
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
-use super::{
+use crate::{
     http::{Connection, Request},
     load::exchange,
     node::Target,

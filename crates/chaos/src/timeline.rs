@@ -10,7 +10,7 @@ use domain::{
 };
 use store::{StoredEvent, Versioned};
 
-use super::{marks::Marks, run::Kind};
+use crate::{marks::Marks, violation::Kind};
 
 /// A run as the ledger tells it.
 #[derive(Debug)]

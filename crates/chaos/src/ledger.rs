@@ -20,12 +20,12 @@ use domain::{
 };
 use store::{EventQuery, Order, RowQuery, Store, StoredEvent, TaskQuery};
 
-use super::{
+use crate::{
     journal::{Acknowledged, Channel, Claim, Journal},
     marks::Marks,
     processes,
-    run::{Kind, Violation},
     timeline::{Told, replay, run_of},
+    violation::{Kind, Violation},
 };
 
 const PAGE: u32 = 500;

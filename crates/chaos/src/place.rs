@@ -5,10 +5,12 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use store::{Store, StoreConfig};
 
-use crate::{database::Database, kill::options::Backend};
+use testkit::database::Database;
+
+use crate::fault::Backend;
 
 /// The name by which our own connections to PostgreSQL are told from those of nodes.
-const OURS: &str = "pilothouse_kill";
+const OURS: &str = "pilothouse_chaos";
 
 /// What the jobs run: a mark, a pause, a mark, a code.
 const SCRIPT: &str = r#"echo "begin $HOME $$" >> "$1"; sleep "$2"; echo "end $HOME $$" >> "$1"; exit "$3""#;
@@ -47,7 +49,7 @@ impl Place {
     pub async fn create(backend: Backend, dir: PathBuf, postgres: Option<&str>) -> Result<Self> {
         std::fs::create_dir_all(dir.join("copy"))?;
         let database = match backend {
-            Backend::Sqlite => None,
+            Backend::Sqlite | Backend::Neither => None,
             Backend::Postgres => {
                 let server = postgres.context("there is no PostgreSQL server to make a database on")?;
                 Some(Database::create(server).await.context("cannot make a database")?)
@@ -120,7 +122,7 @@ impl Place {
     /// whatever database of the server it is.
     pub async fn settle(&self) -> Result<()> {
         let Some(database) = &self.database else { return Ok(()) };
-        let client = crate::database::connect(&database.url()).await?;
+        let client = testkit::database::connect(&database.url()).await?;
         for _ in 0..2_000 {
             let others: i64 = client
                 .query_one(

@@ -1,0 +1,37 @@
+//! Every fault there is. Adding one: its module here, its constant in the list, its row in `docs/faults.md`.
+
+pub mod kill;
+
+use crate::fault::Fault;
+
+/// In the order in which they run.
+pub const ALL: &[&Fault] = &[&kill::FAULT];
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::fault::Expects;
+
+    #[test]
+    fn every_fault_has_a_name_of_its_own_and_a_control_that_must_fail() {
+        let names: BTreeSet<&str> = ALL.iter().map(|fault| fault.name).collect();
+
+        assert_eq!(names.len(), ALL.len());
+        for fault in ALL {
+            let fails = fault.controls.iter().any(|control| matches!(control.expects, Expects::A(_)));
+            assert!(fails, "nothing shows that the checks of {} can fail", fault.name);
+            assert!(!fault.on.is_empty() && fault.on.iter().all(|on| on.quick <= on.long), "{}", fault.name);
+        }
+    }
+
+    #[test]
+    fn every_fault_has_its_row_in_the_documentation() {
+        let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/faults.md");
+        let page = std::fs::read_to_string(page).expect("docs/faults.md");
+        for fault in ALL {
+            assert!(page.contains(&format!("| `{}` |", fault.name)), "docs/faults.md has no row for {}", fault.name);
+        }
+    }
+}
