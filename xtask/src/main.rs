@@ -30,8 +30,8 @@ Usage: cargo xtask <task>
   chaos [FAULTS] [--long] [--count N] [--backend sqlite|postgres|both] [--list] …
         faults injected into the product, and what it promised checked; docs/faults.md
   bench [ROWS] [--json] [--quick]
-        figures of the store, and without --quick those of engines; PostgreSQL rows
-        need pgbench
+        figures of the store and the API, and without --quick those of the process
+        and of engines; PostgreSQL rows need pgbench
   check [fmt] [clippy] [structure] [deny]
         format, lints, structure, licences and sources; all of them when none is named
   pg -- COMMAND [ARGUMENTS]

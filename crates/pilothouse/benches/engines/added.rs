@@ -12,12 +12,13 @@ use engines::{
     sandbox, spool, supervisor,
 };
 use host::process::{self, Command};
-use testkit::bench::{fixture::Fixture, operation};
-
-use crate::{
-    median, milliseconds,
-    place::{EXE, Place},
+use testkit::bench::{
+    fixture::Fixture,
+    operation,
+    series::{median, milliseconds},
 };
+
+use crate::place::{EXE, Place};
 
 const LINES: usize = 100;
 

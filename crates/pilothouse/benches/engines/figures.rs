@@ -27,10 +27,6 @@ impl Row {
         Self::Sixteen,
     ];
 
-    pub(crate) fn parse(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|row| row.figure().name == text)
-    }
-
     /// Whether one round of it takes minutes.
     pub(crate) fn is_long(self) -> bool {
         matches!(self, Self::Flood | Self::Trees)

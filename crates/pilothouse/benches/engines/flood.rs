@@ -7,8 +7,9 @@ use engines::{
     spec::{Limits, Stream},
     spool, supervisor,
 };
+use testkit::bench::machine::resident_mib;
 
-use crate::place::{EXE, Place, resident_mib};
+use crate::place::{EXE, Place};
 
 const LOOK: Duration = Duration::from_millis(100);
 const PIECE: usize = 256 * 1024;

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use client::Client;
 use serde_json::{Value, json};
+use testkit::bench::series::quantile;
 
-use crate::{node::Node, quantile, talker};
+use crate::{node::Node, talker};
 
 const PATIENCE: Duration = Duration::from_secs(120);
 /// People who follow one engine.

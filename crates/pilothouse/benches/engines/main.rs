@@ -1,6 +1,5 @@
 //! `engines [ROWS] [--quick] [--json]`: what supervision adds, how fast output is read, how soon it is seen, and how
 //! surely a tree ends. Exit code 1 when a goal is not met or a row could not be measured.
-#![expect(clippy::disallowed_methods, reason = "measures the product from outside, as its users do")]
 
 mod added;
 mod events;
@@ -12,10 +11,14 @@ mod place;
 mod talker;
 mod trees;
 
-use std::{collections::BTreeMap, io::Write, process::ExitCode};
+use std::{collections::BTreeMap, process::ExitCode};
 
 use figures::Row;
-use testkit::bench::report::{Outcome, Report};
+use testkit::bench::{
+    command::{self, Asked},
+    report::Report,
+    series::{Sample, Series, Unmeasured},
+};
 
 /// The same as in the program that is shipped.
 #[global_allocator]
@@ -40,48 +43,33 @@ const QUICK: Plan = Plan { rounds: 1, runs: 20, flood: std::time::Duration::from
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let mut arguments: Vec<String> = std::env::args().skip(1).collect();
-    // What cargo itself says to a benchmark.
-    arguments.retain(|argument| argument != "--bench");
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
     if let [flag, count, pause] = arguments.as_slice()
         && flag == talker::FLAG
     {
         return talker::talk(count, pause);
     }
-    let (mut rows, mut json, mut plan) = (Vec::new(), false, FULL);
-    for argument in &arguments {
-        match (argument.as_str(), Row::parse(argument)) {
-            ("--json", _) => json = true,
-            ("--quick", _) => plan = QUICK,
-            (_, Some(row)) => rows.push(row),
-            (unknown, None) => return usage(unknown),
-        }
-    }
-    if rows.is_empty() {
-        rows.extend(Row::ALL);
-    }
-    let mut out = std::io::stdout().lock();
-    let mut is_met = true;
-    for report in measure(&rows, plan).await {
-        is_met &= report.is_met();
-        if writeln!(out, "{}", if json { report.json() } else { report.line() }).is_err() {
-            return ExitCode::FAILURE;
-        }
-    }
-    if is_met { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    let asked = match Asked::parse(&arguments, &Row::ALL, |row| row.figure().name) {
+        Ok(asked) => asked,
+        Err(what) => return command::usage(&what),
+    };
+    let rows = if asked.rows.is_empty() { Row::ALL.to_vec() } else { asked.rows };
+    let plan = if asked.is_quick { QUICK } else { FULL };
+    command::print(&measure(&rows, plan).await, asked.as_json)
 }
 
 /// Every row in turn, several times over.
 async fn measure(rows: &[Row], plan: Plan) -> Vec<Report> {
-    let mut measured: BTreeMap<&str, Result<Vec<f64>, String>> = BTreeMap::new();
+    let mut measured: BTreeMap<&str, Series> = BTreeMap::new();
     for round in 1..=plan.rounds {
         for row in rows {
             let figure = row.figure();
+            let series = measured.entry(figure.name).or_default();
             // What takes minutes is long enough to need no second round.
-            if round > 1 && row.is_long() {
+            if series.has_ended() || (round > 1 && row.is_long()) {
                 continue;
             }
-            let _ = writeln!(std::io::stderr(), "round {round} of {}: {}", plan.rounds, figure.name);
+            command::say(&format!("round {round} of {}: {}", plan.rounds, figure.name));
             let value = match row {
                 Row::Added => added::measure(plan.runs, None).await,
                 Row::AddedBubblewrap => added::in_bubblewrap(plan.runs).await,
@@ -92,53 +80,8 @@ async fn measure(rows: &[Row], plan: Plan) -> Vec<Report> {
                 Row::Live => live::latency(plan.told).await,
                 Row::Sixteen => live::sixteen(plan.told).await,
             };
-            let values = measured.entry(figure.name).or_insert_with(|| Ok(Vec::new()));
-            match (values.as_mut(), value) {
-                (Ok(values), Ok(value)) => values.push(value),
-                (Ok(_), Err(why)) => *values = Err(why),
-                (Err(_), _) => {}
-            }
+            series.push(value.map(Sample::from).map_err(Unmeasured::Failed));
         }
     }
-    let report = |row: &Row| {
-        let figure = row.figure();
-        let outcome = match measured.remove(figure.name) {
-            Some(Ok(mut values)) => match median(&mut values) {
-                Some(value) => Outcome::Measured { value, limit: None },
-                None => Outcome::Failed { reason: "nothing was measured".to_owned() },
-            },
-            Some(Err(reason)) => Outcome::Failed { reason },
-            None => Outcome::Failed { reason: "it was not measured".to_owned() },
-        };
-        Report { figure, outcome }
-    };
-    rows.iter().map(report).collect()
-}
-
-fn median(values: &mut [f64]) -> Option<f64> {
-    quantile(values, 0.5)
-}
-
-/// The value that this share of all of them does not exceed.
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_precision_loss,
-    clippy::cast_sign_loss,
-    reason = "there are thousands of values, not quadrillions"
-)]
-fn quantile(values: &mut [f64], share: f64) -> Option<f64> {
-    values.sort_by(f64::total_cmp);
-    let last = values.len().checked_sub(1)?;
-    values.get((last as f64 * share).ceil() as usize).copied()
-}
-
-fn milliseconds(span: std::time::Duration) -> f64 {
-    span.as_secs_f64() * 1000.0
-}
-
-fn usage(argument: &str) -> ExitCode {
-    let names: Vec<&str> = Row::ALL.iter().map(|row| row.figure().name).collect();
-    let _ =
-        writeln!(std::io::stderr(), "unknown argument {argument}; rows: {}; flags: --json --quick", names.join(" "));
-    ExitCode::from(2)
+    rows.iter().map(|row| measured.entry(row.figure().name).or_default().report(row.figure())).collect()
 }

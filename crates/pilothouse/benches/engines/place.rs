@@ -60,11 +60,3 @@ pub(crate) fn alive_in(dir: &Path) -> usize {
     let is_here = |cwd: PathBuf| cwd.starts_with(dir);
     entries.filter(|entry| std::fs::read_link(entry.path().join("cwd")).is_ok_and(is_here)).count()
 }
-
-/// How much memory a process holds, in MiB; of one that is gone none.
-pub(crate) fn resident_mib(pid: u32) -> f64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u32>().ok());
-    f64::from(kib.unwrap_or(0)) / 1024.0
-}

@@ -3,12 +3,9 @@
 use std::time::Duration;
 
 use engines::supervisor;
+use testkit::bench::series::{milliseconds, quantile};
 
-use crate::{
-    milliseconds,
-    place::{EXE, Place},
-    quantile,
-};
+use crate::place::{EXE, Place};
 
 /// Six: the shell, and five that leave their parent, their group or their session, or will not listen.
 const ESCAPE: &str = "

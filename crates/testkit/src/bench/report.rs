@@ -49,6 +49,8 @@ pub enum Outcome {
 pub struct Report {
     pub figure: Figure,
     pub outcome: Outcome,
+    /// What explains the figure.
+    pub note: Option<String>,
 }
 
 impl Report {
@@ -89,6 +91,9 @@ impl Report {
         object.insert("goal".to_owned(), self.figure.goal.must.into());
         object.insert("aim".to_owned(), self.figure.goal.aim.into());
         object.insert("met".to_owned(), self.is_met().into());
+        if let Some(note) = &self.note {
+            object.insert("note".to_owned(), note.as_str().into());
+        }
         serde_json::Value::Object(object).to_string()
     }
 
@@ -108,9 +113,10 @@ impl Report {
             (false, false) => "NOT MET",
         };
         let asked = format!("{sign} {} (aim {})  {verdict}", goal.must, goal.aim);
+        let note = self.note.as_ref().map(|note| format!("; {note}")).unwrap_or_default();
         match (limit, self.figure.limit) {
-            (Some(limit), Some(to)) => format!("{measured} {reached:>6.2}x  {asked}  to {limit:.2}: {to}"),
-            (_, _) => format!("{measured} {:>7}  {asked}", ""),
+            (Some(limit), Some(to)) => format!("{measured} {reached:>6.2}x  {asked}  to {limit:.2}: {to}{note}"),
+            (_, _) => format!("{measured} {:>7}  {asked}{note}", ""),
         }
     }
 }
@@ -127,8 +133,11 @@ mod tests {
 
     #[test]
     fn a_row_that_is_missing_is_not_met() {
-        let report =
-            Report { figure: Row::Postgres64.figure(), outcome: Outcome::Missing { reason: "no pgbench".to_owned() } };
+        let report = Report {
+            figure: Row::Postgres64.figure(),
+            outcome: Outcome::Missing { reason: "no pgbench".to_owned() },
+            note: None,
+        };
 
         assert!(!report.is_met());
         assert_eq!(report.line(), "postgres-64              missing: no pgbench");
@@ -136,8 +145,11 @@ mod tests {
 
     #[test]
     fn a_row_without_a_limit_is_judged_by_its_value() {
-        let of =
-            |value| Report { figure: Row::SqliteDrain.figure(), outcome: Outcome::Measured { value, limit: None } };
+        let of = |value| Report {
+            figure: Row::SqliteDrain.figure(),
+            outcome: Outcome::Measured { value, limit: None },
+            note: None,
+        };
 
         assert!(of(25_000.0).is_met());
         assert!(!of(24_999.0).is_met());
@@ -145,8 +157,11 @@ mod tests {
 
     #[test]
     fn a_latency_is_met_from_below() {
-        let of =
-            |value| Report { figure: Row::Sqlite1.figure(), outcome: Outcome::Measured { value, limit: Some(1.0) } };
+        let of = |value| Report {
+            figure: Row::Sqlite1.figure(),
+            outcome: Outcome::Measured { value, limit: Some(1.0) },
+            note: None,
+        };
 
         assert!(of(0.9).is_met());
         assert!(!of(1.1).is_met());

@@ -7,8 +7,9 @@ use crate::{
         backlog,
         fixture::{self, Fixture},
         load, pgbench, raw,
-        report::{Outcome, Report},
+        report::Report,
         rows::{Kind, Row},
+        series::{Sample, Series, Unmeasured},
         start,
     },
     database::{self, Database},
@@ -55,30 +56,6 @@ const PAGES: usize = 200;
 const WORKERS: usize = 4;
 const CLAIM: u32 = 200;
 
-/// What one kind of measurement gave in each round.
-#[derive(Clone, Debug, Default)]
-struct Series {
-    values: Vec<f64>,
-    limits: Vec<f64>,
-    failed: Option<String>,
-}
-
-impl Series {
-    fn outcome(&self) -> Outcome {
-        match (&self.failed, median(&self.values)) {
-            (Some(reason), _) => Outcome::Failed { reason: reason.clone() },
-            (None, None) => Outcome::Failed { reason: "nothing was measured".to_owned() },
-            (None, Some(value)) => Outcome::Measured { value, limit: median(&self.limits) },
-        }
-    }
-}
-
-fn median(values: &[f64]) -> Option<f64> {
-    let mut values = values.to_vec();
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied()
-}
-
 /// A figure and its limit, measured one after the other.
 type Measured = Result<(f64, Option<f64>), String>;
 
@@ -89,28 +66,20 @@ pub async fn run(rows: &[Row], plan: Plan, say: impl Fn(&str)) -> Vec<Report> {
     for round in 1..=plan.rounds {
         bench.round_limit = None;
         for row in rows {
-            if bench.missing(*row).is_some() {
+            let series = measured.entry(row.name()).or_default();
+            if series.has_ended() {
                 continue;
             }
-            let series = measured.entry(row.name()).or_default();
-            if series.failed.is_some() {
+            if let Some(reason) = bench.missing(*row) {
+                series.push(Err(Unmeasured::Missing(reason.to_owned())));
                 continue;
             }
             say(&format!("round {round} of {}: {}", plan.rounds, row.name()));
-            match bench.measure(*row).await {
-                Ok((value, limit)) => {
-                    series.values.push(value);
-                    series.limits.extend(limit);
-                }
-                Err(reason) => series.failed = Some(reason),
-            }
+            let taken = bench.measure(*row).await;
+            series.push(taken.map(|(value, limit)| Sample { value, limit, note: None }).map_err(Unmeasured::Failed));
         }
     }
-    let outcome = |row: Row| match bench.missing(row) {
-        Some(reason) => Outcome::Missing { reason: reason.to_owned() },
-        None => measured.get(row.name()).map_or_else(|| Series::default().outcome(), Series::outcome),
-    };
-    let reports = rows.iter().map(|row| Report { figure: row.figure(), outcome: outcome(*row) }).collect();
+    let reports = rows.iter().map(|row| measured.entry(row.name()).or_default().report(row.figure())).collect();
     bench.end().await;
     reports
 }
