@@ -267,7 +267,7 @@ CREATE TABLE tasks (
                      AND NOT (stop AND finished_at IS NOT NULL)
                      AND (state IN ('done', 'dead', 'withdrawn')) = (finished_at IS NOT NULL)
                      AND (state <> 'dead' OR error IS NOT NULL) END)
-) WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000,
+) WITH (fillfactor = 90, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000,
         autovacuum_analyze_scale_factor = 0, autovacuum_analyze_threshold = 20000);
 CREATE INDEX tasks_ready_fast ON tasks (priority, due_at, id) WHERE state = 'ready' AND lane = 'fast';
 CREATE INDEX tasks_ready_engine ON tasks (project, engine, priority, due_at, id) WHERE state = 'ready' AND lane = 'engine';

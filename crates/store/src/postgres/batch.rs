@@ -23,7 +23,7 @@ use crate::{
         fault::Fault,
         outcome,
         patience::Patience,
-        statement,
+        statement::{self, Repeats},
     },
 };
 
@@ -38,6 +38,8 @@ const SMALL: usize = 4;
 const WAITING: usize = 4096;
 /// How often a commit runs again alone when others are in its way.
 pub(super) const TRIES: u32 = 6;
+/// Statements that look dedup keys up after one was found taken.
+const WARY: u32 = 256;
 /// Prepared statements a connection keeps.
 const STATEMENTS: usize = 200;
 
@@ -245,6 +247,8 @@ impl Shared {
 struct Session {
     client: Connected,
     statements: HashMap<String, Statement>,
+    /// Statements that still look dedup keys up.
+    wary: u32,
     patience: Patience,
 }
 
@@ -309,7 +313,7 @@ impl Flusher {
                 return everyone(&Fault::Refused(error));
             }
         };
-        let result = match session.send(commits).await {
+        let result = match session.send_hoping(commits).await {
             Ok(answers) => return answers,
             Err(fault) => fault,
         };
@@ -353,26 +357,39 @@ impl Flusher {
 impl Session {
     async fn open(connector: &Connector) -> Result<Self, StoreError> {
         let client = connector.connect(Role::Keyed).await?;
-        Ok(Self { client, statements: HashMap::new(), patience: connector.patience })
+        Ok(Self { client, statements: HashMap::new(), wary: 0, patience: connector.patience })
+    }
+
+    /// Sends commits in the hope that none repeats another. A repeat fails the statement, and with it all of them: they
+    /// are sent again by one that looks for repeats, and so is what comes after, because repeats seldom come alone.
+    async fn send_hoping(&mut self, commits: &[Arc<Commit>]) -> Result<Vec<Answer>, Fault> {
+        if self.wary == 0 {
+            match self.send(commits, Repeats::Fail).await {
+                Err(Fault::Contended(_)) => self.wary = WARY,
+                outcome => return outcome,
+            }
+        }
+        self.wary -= 1;
+        self.send(commits, Repeats::AreLeftOut).await
     }
 
     /// Sends commits and waits for the answer as long as one may take.
-    async fn send(&mut self, commits: &[Arc<Commit>]) -> Result<Vec<Answer>, Fault> {
+    async fn send(&mut self, commits: &[Arc<Commit>], repeats: Repeats) -> Result<Vec<Answer>, Fault> {
         let patience = self.patience.answer();
-        tokio::time::timeout(patience, self.exchange(commits)).await.unwrap_or_else(|_| Err(Fault::silent()))
+        tokio::time::timeout(patience, self.exchange(commits, repeats)).await.unwrap_or_else(|_| Err(Fault::silent()))
     }
 
     /// Sends commits as one statement, and finds out why those that were not applied were not.
-    async fn exchange(&mut self, commits: &[Arc<Commit>]) -> Result<Vec<Answer>, Fault> {
+    async fn exchange(&mut self, commits: &[Arc<Commit>], repeats: Repeats) -> Result<Vec<Answer>, Fault> {
         let refs: Vec<&Commit> = commits.iter().map(AsRef::as_ref).collect();
-        let composed = statement::compose(&refs);
+        let composed = statement::compose(&refs, repeats);
         let prepared = self.prepared(composed.text).await?;
-        let rows =
-            self.client.query(&prepared, &composed.parameters.as_sql()).await.map_err(|error| Fault::of(&error))?;
+        let answer =
+            self.client.query_one(&prepared, &composed.parameters.as_sql()).await.map_err(|error| Fault::of(&error))?;
         let mut applied = vec![false; commits.len()];
-        for row in rows {
-            if let Some(place) = usize::try_from(row.get::<_, i32>(0)).ok().and_then(|ord| applied.get_mut(ord)) {
-                *place = true;
+        for place in statement::places(&answer) {
+            if let Some(applied) = applied.get_mut(place) {
+                *applied = true;
             }
         }
         let mut answers = Vec::with_capacity(commits.len());
@@ -390,7 +407,7 @@ impl Session {
     async fn alone(&mut self, commit: &Arc<Commit>) -> Answer {
         let mut tries = 1;
         loop {
-            match self.send(std::slice::from_ref(commit)).await {
+            match self.send(std::slice::from_ref(commit), Repeats::AreLeftOut).await {
                 Ok(mut answers) => {
                     return answers.pop().unwrap_or_else(|| {
                         Err(Fault::Refused(StoreError::Unavailable { reason: "no answer was given".to_owned() }))

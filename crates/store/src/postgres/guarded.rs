@@ -8,7 +8,12 @@ use deadpool_postgres::Transaction;
 use domain::commit::{Commit, Committed, Entry, Guard};
 
 use crate::{
-    postgres::{batch::Answer, fault::Fault, outcome, statement},
+    postgres::{
+        batch::Answer,
+        fault::Fault,
+        outcome,
+        statement::{self, Repeats},
+    },
     rules, sql,
 };
 
@@ -31,9 +36,10 @@ pub(super) async fn commit(client: &mut deadpool_postgres::Client, commit: &Comm
 /// `None`: not applied, and rolled back; the reason is to be looked up.
 async fn attempt(client: &mut deadpool_postgres::Client, commit: &Commit) -> Driven<Option<Committed>> {
     let tx = client.transaction().await?;
-    let composed = statement::compose(&[commit]);
+    let composed = statement::compose(&[commit], Repeats::AreLeftOut);
     let prepared = tx.prepare_cached(&composed.text).await?;
-    if tx.query(&prepared, &composed.parameters.as_sql()).await?.is_empty() {
+    let answer = tx.query_one(&prepared, &composed.parameters.as_sql()).await?;
+    if statement::places(&answer).next().is_none() {
         tx.rollback().await?;
         return Ok(None);
     }

@@ -2,7 +2,7 @@
 //!
 //! The text holds exactly the parts that its commits need, put together from constant pieces, so that equal shapes share
 //! one prepared statement; every value is bound. First what the commits believe is looked at (tasks and expects are locked,
-//! each in order of its key; new heads and dedup keys must not be there yet). What fits changes its heads, each at the
+//! each in order of its key; new heads must not be there yet, nor dedup keys when they are looked up). What fits changes its heads, each at the
 //! version it believes in, and what has changed them is applied, all in one snapshot and one transaction. A row that
 //! another node adds or changes meanwhile fails the statement or leaves its commit out. Commits of one statement share no
 //! row (see `batch`). Answers the places of the applied.
@@ -28,9 +28,18 @@ pub(super) struct Composed<'a> {
     pub(super) parameters: Parameters<'a>,
 }
 
+/// What becomes of a commit whose dedup key is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Repeats {
+    /// It fails the statement, which spares all others a look.
+    Fail,
+    /// It is looked for, and left out.
+    AreLeftOut,
+}
+
 /// Puts the statement for these commits together. They were validated: the head row comes first, integer ids are
-/// integers. The statement answers one `ord`, counted from 0, for each commit that was applied.
-pub(super) fn compose<'a>(commits: &[&'a Commit]) -> Composed<'a> {
+/// integers. The statement answers one row: an array with the place, counted from 0, of each commit that was applied.
+pub(super) fn compose<'a>(commits: &[&'a Commit], repeats: Repeats) -> Composed<'a> {
     let numbered: Vec<(i32, &'a Commit)> = (0i32..).zip(commits.iter().copied()).collect();
     let mut parts =
         Parts { parameters: Parameters::default(), with: Vec::new(), conditions: Vec::new(), changed: Vec::new() };
@@ -38,7 +47,9 @@ pub(super) fn compose<'a>(commits: &[&'a Commit]) -> Composed<'a> {
     parts.held(&numbered);
     parts.new_heads(&numbered);
     parts.expected(&numbered);
-    parts.taken_keys(&numbered);
+    if repeats == Repeats::AreLeftOut {
+        parts.taken_keys(&numbered);
+    }
     parts.fitting();
     parts.changed_heads(&numbered);
     parts.applied();
@@ -48,7 +59,17 @@ pub(super) fn compose<'a>(commits: &[&'a Commit]) -> Composed<'a> {
     parts.tasks(&numbered);
     parts.withdrawals(&numbered);
     parts.acknowledgements(&numbered);
-    Composed { text: format!("WITH {}\nSELECT ord FROM applied", parts.with.join(",\n")), parameters: parts.parameters }
+    Composed {
+        text: format!("WITH {}\nSELECT array_agg(ord) FROM applied", parts.with.join(",\n")),
+        parameters: parts.parameters,
+    }
+}
+
+/// The places of the commits that were applied, from the statement's answer.
+pub(super) fn places(answer: &tokio_postgres::Row) -> impl Iterator<Item = usize> {
+    // Nothing to aggregate is NULL.
+    let places: Option<Vec<i32>> = answer.get(0);
+    places.into_iter().flatten().filter_map(|ord| usize::try_from(ord).ok())
 }
 
 /// What a commit believes of its subject, as one number: that there is none, that it is new, or its version.
@@ -97,7 +118,7 @@ impl<'a> Parts<'a> {
                 .maybe_text(dedup.map(|dedup| dedup.answer.as_str()));
         }
         let source = self.parameters.rows("commit_in", records);
-        self.with.push(format!("op AS MATERIALIZED (SELECT * FROM {source})"));
+        self.with.push(format!("op AS (SELECT * FROM {source})"));
     }
 
     /// The acknowledged tasks that are still leased under the fence.
@@ -171,7 +192,7 @@ impl<'a> Parts<'a> {
     }
 
     /// The dedup keys that are there already. One that another transaction adds meanwhile is found by its primary key,
-    /// like a new head.
+    /// like a new head, and so are all when nobody looks them up.
     fn taken_keys(&mut self, commits: &[Numbered<'a>]) {
         let keys: Vec<&str> =
             commits.iter().filter_map(|(_, c)| c.cause.dedup.as_ref()).map(|dedup| dedup.key.as_str()).collect();

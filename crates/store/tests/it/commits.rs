@@ -6,7 +6,7 @@ use domain::{
     task::TaskKind,
 };
 use futures_util::future::{join, join_all};
-use store::StoreError;
+use store::{Order, RowQuery, StoreError};
 
 use crate::support::{
     Build, Db, NOON, ack, at, change_run, child, commit, everything, is_rejected, new_run, noop, on, on_both, row, task,
@@ -30,6 +30,7 @@ on_both!(
     of_many_commits_on_one_version_one_is_applied,
     keys_taken_in_opposite_order_are_each_taken_once,
     a_poisoned_commit_harms_no_other,
+    repeats_among_many_harm_no_other,
     charges_of_many_commits_to_one_budget_add_up,
 );
 
@@ -419,6 +420,34 @@ async fn a_poisoned_commit_harms_no_other(db: &mut Db) {
     assert_eq!(db.rows("SELECT count(*) FROM dedup").await, ["96"]);
     assert_eq!(db.rows("SELECT count(*) FROM tasks").await, ["97"]);
     assert_eq!(db.store.check().await.unwrap(), Vec::<String>::new());
+}
+
+/// More than once, because a store may look closer after it has met a repeat.
+async fn repeats_among_many_harm_no_other(db: &mut Db) {
+    for round in 0..3 {
+        db.applied(new_run(&format!("R{round}")).once("first", &format!("K{round}"))).await;
+        let commits = (0..80).map(|n| match n % 16 {
+            7 => (true, new_run(&format!("A{round}-{n}")).once("first", &format!("K{round}"))),
+            _ => (false, new_run(&format!("B{round}-{n}")).once("others", &format!("K{round}-{n}"))),
+        });
+        let outcomes = join_all(commits.map(async |(is_repeat, commit)| (is_repeat, db.store.commit(commit).await)));
+        for (is_repeat, outcome) in outcomes.await {
+            match (is_repeat, outcome.unwrap()) {
+                (true, Committed::Duplicate(stored)) => assert_eq!(stored.request_hash, format!("hash of K{round}")),
+                (false, Committed::Applied { version: 1 }) => {}
+                (_, other) => panic!("repeat: {is_repeat}, {other:?}"),
+            }
+        }
+    }
+    let all = RowQuery {
+        table: Table::Runs,
+        parent: None,
+        statuses: Vec::new(),
+        order: Order::Ascending,
+        after: None,
+        limit: 500,
+    };
+    assert_eq!(db.store.list_rows(&all).await.unwrap().len(), 3 + 3 * 75);
 }
 
 async fn charges_of_many_commits_to_one_budget_add_up(db: &mut Db) {
