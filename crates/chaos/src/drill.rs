@@ -378,14 +378,14 @@ impl Drill {
     }
 }
 
-fn apply(run: &Run, decision: &Decision<RunEvent>) -> Run {
+pub(crate) fn apply(run: &Run, decision: &Decision<RunEvent>) -> Run {
     decision.events.iter().fold(run.clone(), |mut run, event| {
         run.apply(event);
         run
     })
 }
 
-fn commit(
+pub(crate) fn commit(
     after: &Run,
     before: Option<&Versioned<Run>>,
     decision: &Decision<RunEvent>,

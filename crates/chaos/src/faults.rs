@@ -1,11 +1,13 @@
 //! Every fault there is. Adding one: its module here, its constant in the list, its row in `docs/faults.md`.
 
 pub mod kill;
+pub mod claims;
+pub mod approvals;
 
 use crate::fault::Fault;
 
 /// In the order in which they run.
-pub const ALL: &[&Fault] = &[&kill::FAULT];
+pub const ALL: &[&Fault] = &[&kill::FAULT, &claims::FAULT, &approvals::FAULT];
 
 #[cfg(test)]
 mod tests {

@@ -36,3 +36,4 @@ pub mod ledger;
 pub mod campaign;
 pub mod drain;
 pub mod drill;
+pub mod ledgers;
