@@ -477,19 +477,22 @@ fn inherit<F: AsFd>(file: F) -> io::Result<F> {
 #[cfg(target_os = "linux")]
 pub fn start_loopback() -> io::Result<()> {
     use std::os::fd::AsRawFd;
+    // What libc calls the type of a request differs from libc to libc, and so does the sign of a character.
+    const GET_FLAGS: libc::Ioctl = libc::SIOCGIFFLAGS as libc::Ioctl;
+    const SET_FLAGS: libc::Ioctl = libc::SIOCSIFFLAGS as libc::Ioctl;
     let socket = rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::DGRAM, None)?;
     // SAFETY: an interface request is plain data, for which zeros are a valid value; both calls get a pointer to it that
     // lives until they return.
     unsafe {
         let mut request: libc::ifreq = std::mem::zeroed();
         for (place, byte) in request.ifr_name.iter_mut().zip(*b"lo") {
-            *place = byte.cast_signed();
+            *place = libc::c_char::from_ne_bytes([byte]);
         }
-        if libc::ioctl(socket.as_raw_fd(), libc::SIOCGIFFLAGS, &raw mut request) < 0 {
+        if libc::ioctl(socket.as_raw_fd(), GET_FLAGS, &raw mut request) < 0 {
             return Err(io::Error::last_os_error());
         }
         request.ifr_ifru.ifru_flags |= i16::try_from(libc::IFF_UP | libc::IFF_RUNNING).unwrap_or(0);
-        if libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) < 0 {
+        if libc::ioctl(socket.as_raw_fd(), SET_FLAGS, &raw const request) < 0 {
             return Err(io::Error::last_os_error());
         }
     }
