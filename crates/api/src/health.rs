@@ -5,7 +5,7 @@ use utoipa::ToSchema;
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct HealthView {
-    /// `ok` or `degraded`
+    /// `ok` or `degraded`; `alive` where only the process was asked
     pub status: String,
     /// `sqlite` or `postgres`
     pub database: String,

@@ -5,8 +5,9 @@ use api::health::{BackupView, HealthView, NoBody};
 use crate::{Client, ClientError};
 
 impl Client {
+    /// How a server is, also one that is not well.
     pub async fn get_health(&self) -> Result<HealthView, ClientError> {
-        self.get(&["health"], &[]).await
+        self.get_statement(&["health"]).await
     }
 
     /// Has the server write a copy of its ledger on its own machine.

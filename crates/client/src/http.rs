@@ -3,7 +3,7 @@
 use std::{fmt, time::Duration};
 
 use api::ProblemBody;
-use reqwest::{Method, RequestBuilder, Response, Url};
+use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::error::ClientError;
@@ -64,6 +64,16 @@ impl Client {
         self.call(self.request(Method::GET, path)?.query(query).timeout(TOTAL), path).await
     }
 
+    /// What a server says of itself: there, 503 is an answer and no refusal.
+    pub(crate) async fn get_statement<T: DeserializeOwned>(&self, path: &[&str]) -> Result<T, ClientError> {
+        let answer =
+            self.request(Method::GET, path)?.timeout(TOTAL).send().await.map_err(|error| self.failed(error))?;
+        match answer.status() {
+            status if status.is_success() || status == StatusCode::SERVICE_UNAVAILABLE => self.read(answer, path).await,
+            _ => Err(self.refusal(answer, path).await),
+        }
+    }
+
     pub(crate) async fn post<B: Serialize + Sync, T: DeserializeOwned>(
         &self,
         path: &[&str],
@@ -118,6 +128,10 @@ impl Client {
         if !answer.status().is_success() {
             return Err(self.refusal(answer, path).await);
         }
+        self.read(answer, path).await
+    }
+
+    async fn read<T: DeserializeOwned>(&self, answer: Response, path: &[&str]) -> Result<T, ClientError> {
         let status = answer.status().as_u16();
         let body = answer.bytes().await.map_err(|error| self.failed(error))?;
         // An empty answer is the answer of what has nothing to say.

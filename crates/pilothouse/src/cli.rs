@@ -61,6 +61,8 @@ pub(crate) enum Command {
         /// The reference of a run or gate.
         reference: Option<String>,
     },
+    /// Ask a server whether it can do its work; needs no token.
+    Health,
     /// Gates: what waits for people.
     #[command(subcommand)]
     Gate(GateCommand),

@@ -7,6 +7,7 @@ mod diffs;
 mod engines;
 mod events;
 mod gates;
+mod health;
 mod jobs;
 mod nodes;
 mod projects;
@@ -42,6 +43,11 @@ impl Context {
     /// A client for the server that is meant.
     pub(crate) fn client(&self) -> Result<Client> {
         session::connect(&self.settings, &self.wanted)
+    }
+
+    /// The same without a token, for what everybody may ask.
+    pub(crate) fn nobodys_client(&self) -> Result<Client> {
+        session::connect_as_nobody(&self.settings, &self.wanted)
     }
 }
 
@@ -113,6 +119,7 @@ fn dispatch(cli: Cli) -> Result {
         Command::Runs(args) => wait(runs::run(&context, args)),
         Command::Yes(args) => wait(gates::answer(&context, args, true)),
         Command::No(args) => wait(gates::answer(&context, args, false)),
+        Command::Health => wait(health::run(&context)),
         Command::Status { reference } => wait(status::run(&context, reference)),
         Command::Gate(command) => wait(gates::run(&context, command)),
         Command::Events(args) => wait(events::run(&context, args)),

@@ -21,16 +21,7 @@ pub(crate) struct Wanted {
 
 /// A client for the server that is meant.
 pub(crate) fn connect(settings: &Settings, wanted: &Wanted) -> Result<Client> {
-    let named = wanted.server.clone().or_else(|| host::env::var("PILOTHOUSE_SERVER_URL").filter(|url| !url.is_empty()));
-    let data_dir = settings.data_dir();
-    let endpoint = match &data_dir {
-        Some(dir) => endpoint::read(dir)?,
-        None => None,
-    };
-    let known = endpoint.filter(|endpoint| named.as_deref().is_none_or(|url| same_server(url, &endpoint.url)));
-    let Some(url) = named.or_else(|| known.as_ref().map(|endpoint| endpoint.url.clone())) else {
-        return Err(nobody(data_dir.as_deref()));
-    };
+    let (url, known) = find(settings, wanted)?;
     let token = host::env::var("PILOTHOUSE_TOKEN").filter(|token| !token.is_empty());
     let token = match (token, &known) {
         (Some(token), _) => Some(token),
@@ -38,6 +29,28 @@ pub(crate) fn connect(settings: &Settings, wanted: &Wanted) -> Result<Client> {
         (None, None) => None,
     };
     Ok(Client::new(&url, token)?)
+}
+
+/// A client for the same server that says nothing of who asks: of several servers over one ledger, only one may have
+/// the file of the first token.
+pub(crate) fn connect_as_nobody(settings: &Settings, wanted: &Wanted) -> Result<Client> {
+    let (url, _) = find(settings, wanted)?;
+    Ok(Client::new(&url, None)?)
+}
+
+/// The address of the server that is meant, and what it left word of itself, if it is one of this data directory.
+fn find(settings: &Settings, wanted: &Wanted) -> Result<(String, Option<Endpoint>)> {
+    let named = wanted.server.clone().or_else(|| host::env::var("PILOTHOUSE_SERVER_URL").filter(|url| !url.is_empty()));
+    let data_dir = settings.data_dir();
+    let endpoint = match &data_dir {
+        Some(dir) => endpoint::read(dir)?,
+        None => None,
+    };
+    let known = endpoint.filter(|endpoint| named.as_deref().is_none_or(|url| same_server(url, &endpoint.url)));
+    match named.or_else(|| known.as_ref().map(|endpoint| endpoint.url.clone())) {
+        Some(url) => Ok((url, known)),
+        None => Err(nobody(data_dir.as_deref())),
+    }
 }
 
 fn same_server(one: &str, other: &str) -> bool {

@@ -1,4 +1,4 @@
-//! Whether the server can do its work. Open to everybody, so it says little.
+//! Whether the server can do its work, and whether it is there at all. Open to everybody, so it says little.
 
 use std::time::Duration;
 
@@ -22,10 +22,22 @@ pub(crate) async fn get_health(State(app): State<App>) -> (StatusCode, Json<Heal
         Ok(Ok(_)) => (StatusCode::OK, "ok"),
         Ok(Err(_)) | Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "degraded"),
     };
-    let view = HealthView {
+    (code, Json(view(&app, status)))
+}
+
+/// Liveness
+///
+/// `alive` as long as this process answers, whatever becomes of its database. For whoever starts processes again: that
+/// brings no database back.
+#[utoipa::path(get, path = "/health/live", tag = "operation", responses((status = 200, body = HealthView)))]
+pub(crate) async fn get_liveness(State(app): State<App>) -> Json<HealthView> {
+    Json(view(&app, "alive"))
+}
+
+fn view(app: &App, status: &str) -> HealthView {
+    HealthView {
         status: status.to_owned(),
-        database: store.backend_name().to_owned(),
+        database: app.control.store().backend_name().to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
-    };
-    (code, Json(view))
+    }
 }

@@ -55,6 +55,7 @@ impl Modify for Bearer {
 fn timely() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .routes(routes!(health::get_health))
+        .routes(routes!(health::get_liveness))
         .routes(routes!(metrics::get_metrics))
         .routes(routes!(jobs::list_jobs))
         .routes(routes!(jobs::get_job))
@@ -113,7 +114,7 @@ fn streams() -> OpenApiRouter<App> {
         .routes(routes!(attempt_events::stream_attempt_events))
 }
 
-/// What needs no token besides `/health`, which is documented with the others.
+/// What needs no token besides `/health` and `/health/live`, which are documented with the others.
 fn public() -> Router<App> {
     Router::new()
         .route("/openapi.json", get(docs::openapi))

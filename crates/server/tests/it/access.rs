@@ -46,7 +46,7 @@ fn only_health_needs_no_token() {
         .map(|operation| operation.path)
         .collect();
 
-    assert_eq!(open, ["/health"]);
+    assert_eq!(open, ["/health", "/health/live"]);
 }
 
 #[tokio::test]

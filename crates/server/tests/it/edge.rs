@@ -214,6 +214,8 @@ async fn a_database_that_is_away_is_said_and_never_a_success_or_a_defect() {
 
     let health = app.get("/health").without("authorization").send().await;
     assert_eq!((health.status, health.json()["status"].as_str()), (503, Some("degraded")));
+    let alive = app.get("/health/live").without("authorization").send().await;
+    assert_eq!((alive.status, alive.json()["status"].as_str()), (200, Some("alive")), "a restart would mend nothing");
     for call in [app.get("/jobs"), app.get("/events/stream"), app.post("/runs", &json!({"job": "free"}))] {
         let answer = call.send().await;
         assert_eq!((answer.status, answer.json()["code"].as_str()), (503, Some("unavailable")), "{}", answer.text());
