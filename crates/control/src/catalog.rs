@@ -11,7 +11,6 @@ use domain::{
     reference::Ref,
     run::{RunCommand, RunState},
 };
-use store::Versioned;
 
 use crate::{Cause, Changed, Control, error::CommandError, ledger::Rendered};
 
@@ -27,7 +26,7 @@ type Parsed = (String, Arc<Catalog>);
 impl Control {
     /// The catalog in force; empty when none was loaded.
     pub async fn catalog(&self) -> Result<Arc<Catalog>, CommandError> {
-        let Some(Versioned { subject: current, .. }) = self.store().find_catalog().await? else {
+        let Some(current) = self.store().known_catalog().await? else {
             return Ok(Arc::new(Catalog::empty()));
         };
         if let Ok(cache) = self.catalogs.parsed.read()

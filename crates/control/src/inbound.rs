@@ -95,7 +95,9 @@ impl Control {
             key: message_id.clone(),
             request_hash: host::hash::sha256_hex(inbound.body.as_bytes()),
         };
-        if is_known && self.store().find_answer(&dedup.scope, &dedup.key).await?.is_some() {
+        // Asking for a run ends in a commit whatever comes of it, and that tells a repeat by itself.
+        let is_to_look = is_known && !matches!(read.intent, Intent::RunJob { .. });
+        if is_to_look && self.store().find_answer(&dedup.scope, &dedup.key).await?.is_some() {
             return Ok(read.repeated());
         }
         match self.receive(inbound, &read, &message_id, dedup, None).await {

@@ -63,8 +63,8 @@ impl Control {
 
     /// Whoever an account of the development channel stands for: a person of its own, created at its first message.
     pub async fn ensure_account(&self, account: &str) -> Result<Person, CommandError> {
-        if let Some(found) = self.store().find_person_by_account(account).await? {
-            return Ok(found.subject);
+        if let Some(found) = self.store().known_person_by_account(account).await? {
+            return Ok(found);
         }
         self.ensure_person(account, PersonKind::Human, &[account.to_owned()]).await
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use domain::{
     actor::Actor,
-    commit::Guard,
+    commit::{Guard, SubjectKind},
     decision::Decision,
     ids::{PersonId, TokenId},
     person::{Person, PersonKind},
@@ -95,11 +95,13 @@ impl Control {
         }
         // The lookup is by hash, so that comparing takes no longer for a secret that is nearly right.
         let hash = host::hash::sha256_hex(secret.as_bytes());
-        let Some(token) = self.store().find_token_by_hash(&hash).await? else { return Ok(None) };
+        let Some(token) = self.store().known_token_by_hash(&hash).await? else { return Ok(None) };
         if !token.is_valid(self.clock().now()) {
             return Ok(None);
         }
-        let person = self.get_person(&token.person).await?;
+        let known = self.store().known_person(&token.person).await?;
+        let person =
+            known.ok_or_else(|| CommandError::NotFound { kind: SubjectKind::Person, id: token.person.to_string() })?;
         Ok(person.active.then_some(Session { token, person }))
     }
 

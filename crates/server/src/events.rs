@@ -133,7 +133,7 @@ async fn follow(store: Store, mut sight: Sight, mut query: EventQuery, feed: Fee
                 return Ok(());
             }
         }
-        // The hint may be missed between reading and waiting; the poll is the truth.
+        // What was committed since the page was read is a hint already; the poll is the truth.
         let _ = tokio::time::timeout(POLL, wake.events()).await;
     }
 }

@@ -8,7 +8,7 @@ use domain::{
 
 use crate::{
     Store, StoreError,
-    query::Loaded,
+    query::{Loaded, StoredRow},
     stored::{Stored, Versioned, decode, encode, row},
 };
 
@@ -18,7 +18,7 @@ impl Stored for CurrentCatalog {
     }
 
     fn read(loaded: Loaded) -> Result<Self, StoreError> {
-        decode(&loaded.head, |catalog: &CurrentCatalog| (catalog.id(), "loaded"))
+        read_catalog(&loaded.head)
     }
 }
 
@@ -26,4 +26,13 @@ impl Store {
     pub async fn find_catalog(&self) -> Result<Option<Versioned<CurrentCatalog>>, StoreError> {
         self.find(CURRENT).await
     }
+
+    /// For every request: on PostgreSQL another process's change is seen a second later.
+    pub async fn known_catalog(&self) -> Result<Option<CurrentCatalog>, StoreError> {
+        self.known_row(Table::Catalogs, CURRENT).await?.as_ref().map(read_catalog).transpose()
+    }
+}
+
+fn read_catalog(row: &StoredRow) -> Result<CurrentCatalog, StoreError> {
+    decode(row, |catalog: &CurrentCatalog| (catalog.id(), "loaded"))
 }

@@ -20,14 +20,17 @@ pub mod protocols;
 pub mod steps;
 
 mod fairness;
+mod known;
 mod migrate;
 mod rules;
 mod sql;
 mod task_row;
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
 use domain::commit::{Ack, Commit, Committed, StoredAnswer, Subject, Table};
+
+use crate::known::{Known, Question};
 
 pub use crate::{
     error::StoreError,
@@ -126,6 +129,42 @@ impl Store {
 
     pub async fn list_rows(&self, query: &RowQuery) -> Result<Vec<StoredRow>, StoreError> {
         both!(self.list_rows(query))
+    }
+
+    /// The same three for what hardly ever changes, from memory where that is as good: see [`known`].
+    pub(crate) async fn known_row(&self, table: Table, id: &str) -> Result<Option<StoredRow>, StoreError> {
+        let question = Question::Row(table, id.to_owned());
+        let read = async { Ok(self.find_row(table, id).await?.into_iter().collect()) };
+        Ok(self.ask(question, read).await?.first().cloned())
+    }
+
+    pub(crate) async fn known_by_name(&self, table: Table, name: &str) -> Result<Option<StoredRow>, StoreError> {
+        let question = Question::Name(table, name.to_owned());
+        let read = async { Ok(self.find_by_name(table, None, name).await?.into_iter().collect()) };
+        Ok(self.ask(question, read).await?.first().cloned())
+    }
+
+    pub(crate) async fn known_rows(&self, query: RowQuery) -> Result<Arc<[StoredRow]>, StoreError> {
+        let read = async { Ok(self.list_rows(&query).await?.into()) };
+        self.ask(Question::List(query.clone()), read).await
+    }
+
+    async fn ask(
+        &self,
+        question: Question,
+        read: impl Future<Output = Result<Arc<[StoredRow]>, StoreError>>,
+    ) -> Result<Arc<[StoredRow]>, StoreError> {
+        let known: &Known = match &self.backend {
+            Backend::Sqlite(store) => store.known(),
+            Backend::Postgres(store) => store.known(),
+        };
+        let since = known.since(&question);
+        if let Some(rows) = known.find(&question, since) {
+            return Ok(rows);
+        }
+        let rows = read.await?;
+        known.remember(question, since, &rows);
+        Ok(rows)
     }
 
     /// Draws the next number for a table with integer ids; numbers may be lost, never repeated.

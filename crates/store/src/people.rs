@@ -9,7 +9,7 @@ use domain::{
 
 use crate::{
     Store, StoreError,
-    query::Loaded,
+    query::{Loaded, StoredRow},
     stored::{Stored, Versioned, decode, encode, row},
 };
 
@@ -31,7 +31,7 @@ impl Stored for Person {
     }
 
     fn read(loaded: Loaded) -> Result<Self, StoreError> {
-        decode(&loaded.head, |person: &Person| (person.id.to_string(), person.status()))
+        read_person(&loaded.head)
     }
 }
 
@@ -44,15 +44,18 @@ trait SubjectText: Aggregate {
 impl SubjectText for Person {}
 
 impl Store {
-    /// Whoever this account (`dev:alice`) was proven to belong to.
-    pub async fn find_person_by_account(&self, account: &str) -> Result<Option<Versioned<Person>>, StoreError> {
-        let Some(identity) = self.find_row(Table::Identities, account).await? else { return Ok(None) };
-        let person: PersonId = serde_json::from_str(&identity.body).map_err(|error| StoreError::Corrupt {
-            table: Table::Identities.name(),
-            id: account.to_owned(),
-            reason: format!("column body: {error}"),
-        })?;
-        self.find(person.as_str()).await
+    /// Whoever this account (`dev:alice`) was proven to belong to. For every message: on PostgreSQL what another process
+    /// changed of them is seen a second later.
+    pub async fn known_person_by_account(&self, account: &str) -> Result<Option<Person>, StoreError> {
+        match self.known_row(Table::Identities, account).await? {
+            Some(identity) => self.known_person(&person_of(&identity)?).await,
+            None => Ok(None),
+        }
+    }
+
+    /// Somebody who gives a command, found for every request as [`Store::known_person_by_account`] finds them.
+    pub async fn known_person(&self, id: &PersonId) -> Result<Option<Person>, StoreError> {
+        self.known_row(Table::People, id.as_str()).await?.as_ref().map(read_person).transpose()
     }
 
     pub async fn find_person_by_name(&self, name: &str) -> Result<Option<Versioned<Person>>, StoreError> {
@@ -61,4 +64,17 @@ impl Store {
             None => Ok(None),
         }
     }
+}
+
+fn read_person(row: &StoredRow) -> Result<Person, StoreError> {
+    decode(row, |person: &Person| (person.id.to_string(), person.status()))
+}
+
+/// Whom an account belongs to.
+fn person_of(identity: &StoredRow) -> Result<PersonId, StoreError> {
+    serde_json::from_str(&identity.body).map_err(|error| StoreError::Corrupt {
+        table: Table::Identities.name(),
+        id: identity.id.clone(),
+        reason: format!("column body: {error}"),
+    })
 }

@@ -31,6 +31,7 @@ use domain::commit::{Commit, Committed};
 
 use crate::{
     StoreError,
+    known::{Known, Tables},
     postgres::{
         batch::{Answer, Batcher},
         connect::{Connector, Role},
@@ -60,13 +61,15 @@ struct Inner {
     hints: Hints,
     patience: Patience,
     wake: Wake,
+    known: Known,
     /// The random name of this database's history.
     epoch: String,
 }
 
 impl PostgresStore {
     pub(crate) async fn open(url: &str) -> Result<Self, StoreError> {
-        let connector = Connector::parse(url)?;
+        let (url, has_hints) = hint::of_address(url);
+        let connector = Connector::parse(&url)?;
         let mut client = connector.connect(Role::General).await?;
         let patience = connector.patience;
         let prepared = async {
@@ -81,9 +84,10 @@ impl PostgresStore {
             writers: connector.pool(Role::Keyed, WRITERS)?,
             batcher: Batcher::start(&connector),
             heartbeat: HeartbeatConnection::new(connector.clone()),
-            hints: Hints::start(connector, wake.clone()),
+            hints: if has_hints { Hints::start(connector, wake.clone()) } else { Hints::none() },
             patience,
             wake,
+            known: Known::shared(),
             epoch,
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -96,11 +100,14 @@ impl PostgresStore {
             true => self.commit_alone(&commit).await?,
             false => self.inner.batcher.commit(commit.clone()).await?,
         };
-        let committed = match answer {
-            Ok(committed) => committed,
-            Err(Fault::Lost(error)) => Box::pin(self.settle(&commit, error)).await?,
-            Err(fault) => return Err(fault.into_error()),
+        let settled = match answer {
+            Ok(committed) => Ok(committed),
+            Err(Fault::Lost(error)) => Box::pin(self.settle(&commit, error)).await,
+            Err(fault) => Err(fault.into_error()),
         };
+        // Also after a failure, which may not be the last word.
+        self.inner.known.forget(Tables::of(&commit.rows));
+        let committed = settled?;
         if matches!(committed, Committed::Applied { .. }) {
             self.announce(&commit);
         }
@@ -207,6 +214,10 @@ impl PostgresStore {
                      pg_basebackup and WAL archiving for a point in time"
                 .to_owned(),
         })
+    }
+
+    pub(crate) fn known(&self) -> &Known {
+        &self.inner.known
     }
 
     pub(crate) fn wake(&self) -> Wake {

@@ -54,7 +54,7 @@ impl Store {
             after,
             limit,
         };
-        self.list_rows(&query).await?.iter().map(listed).collect()
+        self.known_rows(query).await?.iter().map(listed).collect()
     }
 
     pub async fn find_listed_project(&self, id: i64) -> Result<Option<ListedProject>, StoreError> {

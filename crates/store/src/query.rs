@@ -28,14 +28,14 @@ pub struct Loaded {
     pub children: Vec<StoredRow>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Order {
     Ascending,
     Descending,
 }
 
 /// A page of one table, ordered by (ordinal, id); messages of all conversations by id.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct RowQuery {
     pub table: Table,
     /// Only rows of this parent.

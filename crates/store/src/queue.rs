@@ -100,44 +100,43 @@ pub struct Retention {
 /// A hint that something may be ready or new. The tables are the truth; a poll of at most a second backs it up.
 ///
 /// Each clone remembers what it has seen, so that every one of several claiming loops is woken, also by what became
-/// ready while it was claiming.
+/// ready while it was claiming; and every follower, also by what was committed while it was reading.
 #[derive(Debug)]
 pub struct Wake {
     tasks: std::sync::Arc<tokio::sync::watch::Sender<u64>>,
     seen: std::sync::atomic::AtomicU64,
-    events: std::sync::Arc<tokio::sync::Notify>,
+    events: std::sync::Arc<tokio::sync::watch::Sender<u64>>,
+    events_seen: std::sync::atomic::AtomicU64,
 }
 
 impl Default for Wake {
     fn default() -> Self {
-        let tasks = std::sync::Arc::new(tokio::sync::watch::Sender::new(0));
-        Self { tasks, seen: 0.into(), events: std::sync::Arc::default() }
+        let sender = || std::sync::Arc::new(tokio::sync::watch::Sender::new(0));
+        Self { tasks: sender(), seen: 0.into(), events: sender(), events_seen: 0.into() }
     }
 }
 
 impl Clone for Wake {
     fn clone(&self) -> Self {
-        let seen = *self.tasks.borrow();
-        Self { tasks: self.tasks.clone(), seen: seen.into(), events: self.events.clone() }
+        let (seen, events_seen) = (*self.tasks.borrow(), *self.events.borrow());
+        Self {
+            tasks: self.tasks.clone(),
+            seen: seen.into(),
+            events: self.events.clone(),
+            events_seen: events_seen.into(),
+        }
     }
 }
 
 impl Wake {
     /// Waits until tasks may be ready.
     pub async fn tasks(&self) {
-        use std::sync::atomic::Ordering;
-
-        let seen = self.seen.load(Ordering::Relaxed);
-        let mut tasks = self.tasks.subscribe();
-        // The sender lives in `self`, so the channel cannot be closed.
-        if let Ok(now) = tasks.wait_for(|now| *now != seen).await {
-            self.seen.store(*now, Ordering::Relaxed);
-        }
+        changed(&self.tasks, &self.seen).await;
     }
 
     /// Waits until events may have been committed. Every waiter is woken.
     pub async fn events(&self) {
-        self.events.notified().await;
+        changed(&self.events, &self.events_seen).await;
     }
 
     pub(crate) fn tasks_ready(&self) {
@@ -145,7 +144,19 @@ impl Wake {
     }
 
     pub(crate) fn events_committed(&self) {
-        self.events.notify_waiters();
+        self.events.send_modify(|now| *now = now.wrapping_add(1));
+    }
+}
+
+/// Waits until the number is another than the one that was seen.
+async fn changed(now: &tokio::sync::watch::Sender<u64>, seen: &std::sync::atomic::AtomicU64) {
+    use std::sync::atomic::Ordering;
+
+    let last = seen.load(Ordering::Relaxed);
+    let mut numbers = now.subscribe();
+    // The sender is borrowed, so the channel cannot be closed.
+    if let Ok(now) = numbers.wait_for(|now| *now != last).await {
+        seen.store(*now, Ordering::Relaxed);
     }
 }
 
@@ -154,6 +165,18 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+
+    #[tokio::test]
+    async fn events_that_were_committed_while_somebody_read_wake_them_when_they_wait() {
+        let wake = Wake::default();
+        let (reader, other) = (wake.clone(), wake.clone());
+        wake.events_committed();
+
+        reader.events().await;
+        other.events().await;
+
+        assert!(tokio::time::timeout(Duration::from_millis(20), reader.events()).await.is_err());
+    }
 
     #[tokio::test]
     async fn every_clone_is_woken_also_by_what_came_before_it_waited() {

@@ -26,6 +26,7 @@ use std::{
 
 use crate::{
     StoreError,
+    known::Known,
     queue::Wake,
     sqlite::{read::Readers, writer::Writer},
 };
@@ -41,6 +42,7 @@ struct Inner {
     writer: Writer,
     readers: Readers,
     wake: Wake,
+    known: Known,
     /// Names this history of the database in every event cursor.
     epoch: String,
     path: PathBuf,
@@ -55,6 +57,10 @@ impl SqliteStore {
 
     pub fn wake(&self) -> Wake {
         self.inner.wake.clone()
+    }
+
+    pub(crate) fn known(&self) -> &Known {
+        &self.inner.known
     }
 
     /// Lets the writer finish what it was given, then gives the file back.

@@ -28,6 +28,20 @@ const PAUSE: Duration = Duration::from_millis(10);
 /// Before a lost connection is made anew.
 const RETRY: Duration = Duration::from_secs(2);
 
+/// In an address: this process is not woken by others. For poolers that lend a connection to one after the other.
+const OFF: &str = "pilothouse_wakeups=off";
+
+/// The address for the driver, and whether there are hints.
+pub(super) fn of_address(url: &str) -> (String, bool) {
+    let Some((address, query)) = url.split_once('?') else { return (url.to_owned(), true) };
+    let rest: Vec<&str> = query.split('&').filter(|part| *part != OFF).collect();
+    let has_hints = rest.len() == query.split('&').count();
+    match rest.is_empty() {
+        true => (address.to_owned(), has_hints),
+        false => (format!("{address}?{}", rest.join("&")), has_hints),
+    }
+}
+
 /// What this process has to say.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Hints {
@@ -57,6 +71,11 @@ impl Hints {
             }
         }));
         hints
+    }
+
+    /// Of a process that neither says nor hears anything: polls find what there is.
+    pub(super) fn none() -> Self {
+        Self::default()
     }
 
     pub(super) fn tasks(&self) {
@@ -120,4 +139,20 @@ async fn say(client: &Connected, pending: &Pending, is_quiet: bool) -> Result<()
         (false, false) => return Ok(()),
     };
     client.batch_execute(texts).await.map_err(|error| fault::of(&error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hints_are_switched_off_in_the_address() {
+        let of = of_address;
+
+        assert_eq!(of("postgres://h/db"), ("postgres://h/db".to_owned(), true));
+        assert_eq!(of("postgres://h/db?sslmode=disable"), ("postgres://h/db?sslmode=disable".to_owned(), true));
+        assert_eq!(of("postgres://h/db?pilothouse_wakeups=off"), ("postgres://h/db".to_owned(), false));
+        let both = "postgres://h/db?pilothouse_wakeups=off&sslmode=disable";
+        assert_eq!(of(both), ("postgres://h/db?sslmode=disable".to_owned(), false));
+    }
 }

@@ -11,7 +11,9 @@ use domain::{
 use rusqlite::{OptionalExtension, params};
 
 use crate::{
-    StoreError, rules, sql,
+    StoreError,
+    known::Tables,
+    rules, sql,
     sqlite::{
         SqliteStore,
         tables::{self, Key},
@@ -84,6 +86,7 @@ type Outcome = Result<Committed, StoreError>;
 impl Ledger {
     #[expect(clippy::needless_pass_by_value, reason = "the caller's commit is dropped here, off its thread")]
     fn commit(&mut self, commit: Commit) -> rusqlite::Result<Done<Outcome>> {
+        self.written.join(Tables::of(&commit.rows));
         match self.apply(&commit) {
             Ok(version) => Ok(Done::keep(Ok(Committed::Applied { version }))),
             Err(Stop::Refused(refused)) => Ok(Done::undo(Ok(refused))),

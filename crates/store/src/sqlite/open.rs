@@ -5,7 +5,9 @@ use std::{path::Path, sync::Arc, time::Duration};
 use rusqlite::{Connection, OpenFlags};
 
 use crate::{
-    StoreError, migrate,
+    StoreError,
+    known::{Known, Tables},
+    migrate,
     queue::Wake,
     sqlite::{
         Inner, SqliteStore,
@@ -13,7 +15,7 @@ use crate::{
         fault,
         owner::{self, Owner},
         read::Readers,
-        writer::{Ledger, Writer},
+        writer::{Ledger, Told, Writer},
     },
 };
 
@@ -50,10 +52,11 @@ pub(super) fn open(path: &Path) -> Result<SqliteStore, StoreError> {
         conn.query_row("SELECT value FROM counters WHERE name = 'fences'", (), |row| row.get(0)).map_err(fault::of)?;
     let checkpoints = Checkpoints::start(&mut conn, connect(path, 1024)?)?;
     let wake = Wake::default();
-    let ledger = Ledger { conn, fences, ready: 0, events: false, fatal: None };
-    let writer = Writer::start(ledger, checkpoints, wake.clone(), owner)?;
+    let ledger = Ledger { conn, fences, ready: 0, events: false, written: Tables::default(), fatal: None };
+    let known = Known::alone();
+    let writer = Writer::start(ledger, checkpoints, Told { wake: wake.clone(), known: known.clone() }, owner)?;
     let readers = Readers::new(path);
-    Ok(SqliteStore { inner: Arc::new(Inner { writer, readers, wake, epoch, path: path.to_owned() }) })
+    Ok(SqliteStore { inner: Arc::new(Inner { writer, readers, wake, known, epoch, path: path.to_owned() }) })
 }
 
 /// A connection with every setting that durability and safety rest on, verified.

@@ -22,6 +22,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     StoreError,
+    known::{Known, Tables},
     queue::Wake,
     sqlite::{checkpoint::Checkpoints, fault, owner::Owner},
 };
@@ -40,6 +41,8 @@ pub(super) struct Ledger {
     /// Whether the transaction made tasks ready and stored events, so that whoever waits is woken after it.
     pub(super) ready: u32,
     pub(super) events: bool,
+    /// What the transaction wrote, and perhaps took back.
+    pub(super) written: Tables,
     /// Set by a job that found the file failing.
     pub(super) fatal: Option<rusqlite::Error>,
 }
@@ -148,11 +151,11 @@ impl Writer {
     pub(super) fn start(
         ledger: Ledger,
         checkpoints: Checkpoints,
-        wake: Wake,
+        told: Told,
         owner: Owner,
     ) -> Result<Self, StoreError> {
         let (jobs, queue) = sync_channel(QUEUE);
-        let desk = Arc::new(Mutex::new(Some(Desk { ledger, checkpoints, wake, broken: None, together: 0 })));
+        let desk = Arc::new(Mutex::new(Some(Desk { ledger, checkpoints, told, broken: None, together: 0 })));
         let shared = Arc::clone(&desk);
         let thread = std::thread::Builder::new()
             .name("ledger-writer".to_owned())
@@ -241,12 +244,19 @@ fn closed() -> StoreError {
     StoreError::Unavailable { reason: "the ledger is closed".to_owned() }
 }
 
+/// Who hears of a transaction before its callers do.
+#[derive(Debug)]
+pub(super) struct Told {
+    pub(super) wake: Wake,
+    pub(super) known: Known,
+}
+
 /// What whoever writes works with, one at a time.
 #[derive(Debug)]
 struct Desk {
     ledger: Ledger,
     checkpoints: Checkpoints,
-    wake: Wake,
+    told: Told,
     /// Why nothing is accepted any more.
     broken: Option<StoreError>,
     /// How many jobs the last transaction held.
@@ -275,12 +285,14 @@ impl Desk {
             }
             None => self.group(first, queue, &mut members),
         };
+        // Also after a failure: whether the log kept the transaction is known at the next start.
+        self.told.known.forget(std::mem::take(&mut self.ledger.written));
         if outcome.is_ok() {
             if self.ledger.ready > 0 {
-                self.wake.tasks_ready();
+                self.told.wake.tasks_ready();
             }
             if self.ledger.events {
-                self.wake.events_committed();
+                self.told.wake.events_committed();
             }
         }
         (self.ledger.ready, self.ledger.events) = (0, false);
