@@ -27,6 +27,21 @@ impl fmt::Debug for Client {
     }
 }
 
+/// A connection of the same kind to somebody else's address, for whom every call has to end within `patience`.
+pub(crate) fn connect(address: &str, patience: Duration) -> Result<reqwest::Client, ClientError> {
+    let wrong = |_| ClientError::Address { address: address.to_owned(), reason: "write http://HOST:PORT" };
+    builder(&Url::parse(address).map_err(wrong)?).timeout(patience).build().map_err(ClientError::Setup)
+}
+
+fn builder(base: &Url) -> reqwest::ClientBuilder {
+    // A second caller finds it installed, which is as good.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    #[expect(clippy::disallowed_methods, reason = "the one place that makes clients")]
+    let builder = reqwest::Client::builder().connect_timeout(CONNECT).redirect(reqwest::redirect::Policy::none());
+    // What is on this machine is not fetched through another one.
+    if is_loopback(base) { builder.no_proxy() } else { builder }
+}
+
 impl Client {
     /// Prepares to call the server at `address` (`http://127.0.0.1:8010`); nothing is sent yet.
     pub fn new(address: &str, token: Option<String>) -> Result<Self, ClientError> {
@@ -38,16 +53,7 @@ impl Client {
         if !base.username().is_empty() || base.password().is_some() {
             return Err(wrong("credentials do not belong into an address"));
         }
-        // A second caller finds it installed, which is as good.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        #[expect(clippy::disallowed_methods, reason = "this is the one client that calls our own server")]
-        let mut builder =
-            reqwest::Client::builder().connect_timeout(CONNECT).redirect(reqwest::redirect::Policy::none());
-        if is_loopback(&base) {
-            // What is on this machine is not fetched through another one.
-            builder = builder.no_proxy();
-        }
-        let http = builder.build().map_err(ClientError::Setup)?;
+        let http = builder(&base).build().map_err(ClientError::Setup)?;
         Ok(Self { http, base, token })
     }
 

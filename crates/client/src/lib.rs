@@ -4,6 +4,7 @@
 //! server's problem, and what to do about it is the caller's. Start at [`Client`].
 
 pub mod error;
+pub mod collector;
 pub mod http;
 pub mod jobs;
 pub mod runs;

@@ -136,7 +136,7 @@ impl Control {
                 });
             };
             let written = Written::new(None, subject, decision, &context, &render);
-            match self.store().commit(written.commit(cause, &command, &context)).await? {
+            match self.commit(written.commit(cause, &command, &context)).await? {
                 Committed::Applied { version } => return Ok(written.changed(version)),
                 // The id is taken: draw another.
                 Committed::Stale => {}
@@ -171,7 +171,7 @@ impl Control {
             if !changes && written.is_nothing() && cause.ack.is_none() && cause.dedup.is_none() {
                 return Ok(written.changed(version));
             }
-            match self.store().commit(written.commit(cause, command, &context)).await? {
+            match self.commit(written.commit(cause, command, &context)).await? {
                 Committed::Applied { version: after } => {
                     return Ok(written.changed(if changes { after } else { version }));
                 }
@@ -219,7 +219,7 @@ impl Control {
             tasks: written.tasks,
             withdraw: Vec::new(),
         };
-        match self.store().commit(commit).await? {
+        match self.commit(commit).await? {
             Committed::Applied { .. } => Ok(()),
             Committed::Duplicate(answer) => Err(CommandError::Repeated(answer)),
             Committed::Stale => Err(CommandError::Contended),

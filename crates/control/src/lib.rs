@@ -20,6 +20,7 @@ pub mod spec_check;
 pub mod messages;
 pub mod inbound;
 pub mod patches;
+pub mod traced;
 mod logs;
 
 use std::path::PathBuf;

@@ -18,3 +18,4 @@ pub mod redact;
 pub mod signature;
 pub mod task;
 pub mod text;
+pub mod trace;

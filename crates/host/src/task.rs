@@ -3,18 +3,18 @@
 use std::future::Future;
 use tokio::task::JoinHandle;
 
-/// Runs a future on its own and logs under `name` when it panics.
+/// Runs a future on its own, as a part of the current trace, and logs under `name` when it panics.
 pub fn spawn<F>(name: &'static str, future: F) -> JoinHandle<F::Output>
 where
     F: Future + Send + 'static,
     F::Output: Send + 'static,
 {
-    tokio::spawn(async move {
+    tokio::spawn(crate::trace::kept(async move {
         let guard = PanicGuard { name };
         let output = future.await;
         drop(guard);
         output
-    })
+    }))
 }
 
 /// Runs blocking work on a thread made for it and logs under `name` when it panics.

@@ -160,6 +160,22 @@ impl Settings {
         self.text("log.format") == Some("json")
     }
 
+    /// Where numbers are answered without a token.
+    pub(crate) fn metrics_listen(&self) -> Option<SocketAddr> {
+        match self.get("server.metrics_listen") {
+            Some(Value::Address(address)) => Some(*address),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn otlp_endpoint(&self) -> Option<&str> {
+        self.text("telemetry.otlp_endpoint")
+    }
+
+    pub(crate) fn trace_percent(&self) -> usize {
+        self.count("telemetry.sample_percent")
+    }
+
     /// Directories beneath which local repositories may be used.
     fn allow_local(&self) -> Option<Vec<PathBuf>> {
         self.get("repos.allow_local")?;

@@ -13,6 +13,7 @@ mod session;
 mod log;
 mod commands;
 mod doctor;
+mod telemetry;
 mod demo;
 
 use std::{ffi::OsString, process::ExitCode};

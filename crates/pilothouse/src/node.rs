@@ -91,30 +91,37 @@ async fn start_with(
         let started = worker::start(worker_config, control.clone()).await;
         node.worker = Some(started.map_err(|error| Failure::failed(crate::failure::chain(&error)))?);
     }
-    if let Some(token_file) = token_file {
-        let config = ServerConfig {
-            listen: settings.listen(),
-            allowed_hosts: settings.allowed_hosts(),
-            dev_channel: settings.dev_channel(),
-            limits: settings.limits(),
-            data_dir: data_dir.to_owned(),
-            attempts_dir,
-            engines,
-        };
-        match Server::start(config, control).await {
-            Ok(server) => {
-                let address = server.address();
-                node.server = Some(server);
+    let config = ServerConfig {
+        listen: settings.listen(),
+        metrics_listen: settings.metrics_listen(),
+        allowed_hosts: settings.allowed_hosts(),
+        dev_channel: settings.dev_channel(),
+        limits: settings.limits(),
+        data_dir: data_dir.to_owned(),
+        attempts_dir,
+        engines,
+    };
+    let server = match (&token_file, config.metrics_listen) {
+        (Some(_), _) => Some(Server::start(config, control).await),
+        (None, Some(address)) => Some(Server::start_metrics(address, &config, control).await),
+        (None, None) => None,
+    };
+    match server {
+        Some(Ok(server)) => {
+            let address = server.address();
+            node.server = Some(server);
+            if let Some(token_file) = token_file {
                 node.endpoint = Some(endpoint::write(data_dir, address, &token_file)?);
                 tracing::info!("listening on {}, data in {}", endpoint::url_of(address), data_dir.display());
             }
-            Err(error) => {
-                let failure = Failure::failed(crate::failure::chain(&error))
-                    .remedy("Choose another address with --listen, or stop whoever listens there.");
-                node.stop().await;
-                return Err(failure);
-            }
         }
+        Some(Err(error)) => {
+            let failure = Failure::failed(crate::failure::chain(&error))
+                .remedy("Choose another address, or stop whoever listens there.");
+            node.stop().await;
+            return Err(failure);
+        }
+        None => {}
     }
     Ok(node)
 }

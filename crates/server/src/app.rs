@@ -38,6 +38,7 @@ impl App {
     pub(crate) fn new(control: Control, config: &ServerConfig, stopping: CancellationToken) -> Self {
         let loopback = config.listen.ip().is_loopback();
         Self(Arc::new(Shared {
+            metrics: Metrics::new(control.store().meter()),
             control,
             rate: RateLimit::new(config.limits.rate(loopback)),
             streams: Streams::new(config.limits.max_streams_per_person),
@@ -48,7 +49,6 @@ impl App {
             attempts_dir: config.attempts_dir.clone(),
             engines: config.engines.clone(),
             in_flight: InFlight::default(),
-            metrics: Metrics::new(),
             stopping,
         }))
     }

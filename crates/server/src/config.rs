@@ -8,6 +8,8 @@ use crate::engines::EngineRegistry;
 #[derive(Clone, Debug)]
 pub struct ServerConfig {
     pub listen: SocketAddr,
+    /// Where besides that metrics and health are answered, to everybody.
+    pub metrics_listen: Option<SocketAddr>,
     /// Names besides those of loopback that requests may be addressed to: `name` with any port, or `name:port`.
     pub allowed_hosts: Vec<String>,
     /// Whether messages of the development channel are taken, on loopback.
@@ -87,6 +89,7 @@ impl ServerConfig {
     pub fn new(listen: SocketAddr, data_dir: PathBuf) -> Self {
         Self {
             listen,
+            metrics_listen: None,
             allowed_hosts: Vec::new(),
             dev_channel: false,
             limits: Limits::default(),

@@ -15,6 +15,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use futures_util::FutureExt;
+use host::trace::{self, Origin, Span};
 use tower::ServiceExt;
 
 use crate::{app::App, host_rule::HostRule, problem::Problem};
@@ -41,12 +42,14 @@ impl Edge {
         let id = request_id(request.headers());
         let method = request.method().clone();
         let path = shown_path(&request);
+        let carrier = request.headers().get(trace::CARRIER).and_then(|value| value.to_str().ok());
+        let span = Span::following(Origin::Request, "request", carrier);
         let response = match self.check(&request) {
-            Ok(()) => self.route(peer, request).await,
+            Ok(()) => span.around(self.route(peer, request)).await,
             Err(problem) => problem.into_response(),
         };
         let response = finish(response, &id);
-        self.record(&method, &path, &id, &response, started.elapsed());
+        self.record(&method, &path, &id, &response, started.elapsed(), &span);
         response
     }
 
@@ -77,13 +80,22 @@ impl Edge {
         }
     }
 
-    fn record(&self, method: &Method, path: &str, id: &str, response: &Response, took: Duration) {
+    fn record(&self, method: &Method, path: &str, id: &str, response: &Response, took: Duration, span: &Span) {
         let status = response.status().as_u16();
         let matched = response.extensions().get::<MatchedPath>().map_or("unmatched", MatchedPath::as_str);
         self.app.metrics.count_request(method_label(method), matched, status, took);
+        span.rename(|| format!("{} {matched}", method_label(method)));
+        span.set("http.request.method", || method_label(method));
+        span.set("http.route", || matched.to_owned());
+        span.set("http.response.status_code", || i64::from(status));
+        span.set("request.id", || id.to_owned());
+        if status >= 500 {
+            span.fail(|| status.to_string());
+        }
         let millis = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         tracing::info!(
             request.id = id,
+            trace.id = span.trace_id(),
             http.status = status,
             http.route = matched,
             duration_ms = millis,

@@ -11,8 +11,8 @@ use crate::problem::Problem;
 /// The names that are answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct HostRule {
-    /// Lower case; without a port, any port will do.
-    allowed: Vec<(String, Option<u16>)>,
+    /// Lower case; without a port, any port will do. `None`: whatever a request calls us.
+    allowed: Option<Vec<(String, Option<u16>)>>,
 }
 
 impl HostRule {
@@ -25,7 +25,12 @@ impl HostRule {
             allowed.push((shown(bound.ip()), port));
         }
         allowed.extend(configured.iter().filter_map(|entry| split(entry)));
-        Self { allowed }
+        Self { allowed: Some(allowed) }
+    }
+
+    /// For a listener that tells nobody anything of worth, and is found by whatever address a machine has today.
+    pub(crate) fn whatever() -> Self {
+        Self { allowed: None }
     }
 
     /// Refuses a request that is not addressed to this server, or not clearly.
@@ -49,7 +54,8 @@ impl HostRule {
         };
         // Without a port it is the default port of plain HTTP.
         let port = port.unwrap_or(80);
-        let known = self.allowed.iter().any(|(allowed, only)| *allowed == name && only.is_none_or(|only| only == port));
+        let Some(allowed) = &self.allowed else { return Ok(()) };
+        let known = allowed.iter().any(|(allowed, only)| *allowed == name && only.is_none_or(|only| only == port));
         if known { Ok(()) } else { Err(Problem::new(MISDIRECTED, "this server does not answer to that name")) }
     }
 }

@@ -11,6 +11,7 @@ use prometheus_client::{
         family::Family,
         gauge::Gauge,
         histogram::{Histogram, exponential_buckets},
+        info::Info,
     },
     registry::Registry,
 };
@@ -51,8 +52,10 @@ pub(crate) struct Metrics {
 }
 
 impl Metrics {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(meter: &store::Meter) -> Self {
         let mut registry = Registry::with_prefix("pilothouse");
+        meter.register(&mut registry);
+        registry.register("build", "The program's version", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
         let requests = Family::default();
         registry.register("http_requests", "Requests answered", requests.clone());
         let durations =
@@ -84,6 +87,15 @@ impl Metrics {
     responses((status = 200, body = String, content_type = "application/openmetrics-text"),
         (status = "4XX", body = ProblemBody)))]
 pub(crate) async fn get_metrics(State(app): State<App>, _: MetricsReader) -> Result<impl IntoResponse, Problem> {
+    encoded(&app).await
+}
+
+/// The same, where nobody is asked who they are.
+pub(crate) async fn get_open_metrics(State(app): State<App>) -> Result<impl IntoResponse, Problem> {
+    encoded(&app).await
+}
+
+async fn encoded(app: &App) -> Result<impl IntoResponse + use<>, Problem> {
     let counts = app.control.store().count_tasks().await?;
     let metrics = &app.metrics;
     for state in ["scheduled", "ready", "leased", "done", "dead", "withdrawn"] {

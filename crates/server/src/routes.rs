@@ -131,6 +131,18 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
     document
 }
 
+/// Metrics and health alone, without a token.
+pub(crate) fn open_metrics(app: &App) -> Router {
+    Router::new()
+        .route("/health", get(health::get_health))
+        .route("/metrics", get(metrics::get_open_metrics))
+        .layer(middleware::from_fn_with_state(app.clone(), edge::limit_time))
+        .layer(middleware::from_fn(edge::remember_route))
+        .fallback(edge::no_such_route)
+        .method_not_allowed_fallback(edge::no_such_method)
+        .with_state(app.clone())
+}
+
 pub(crate) fn router(app: &App) -> Router {
     let timely: Router<App> = timely().into();
     let streams: Router<App> = streams().into();

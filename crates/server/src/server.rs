@@ -48,20 +48,33 @@ pub enum ServerError {
 pub struct Server {
     address: SocketAddr,
     stopping: CancellationToken,
-    accepting: JoinHandle<()>,
+    accepting: Vec<JoinHandle<()>>,
 }
 
 impl Server {
     /// Listens and serves until it is stopped. When this returns, connections are accepted.
     pub async fn start(config: ServerConfig, control: Control) -> Result<Self, ServerError> {
-        let failed = |source| ServerError::Listen { address: config.listen, source };
-        let listener = TcpListener::bind(config.listen).await.map_err(failed)?;
-        let address = listener.local_addr().map_err(failed)?;
+        let (listener, address) = bind(config.listen).await?;
+        let metrics = match config.metrics_listen {
+            Some(address) => Some(bind(address).await?),
+            None => None,
+        };
         let stopping = CancellationToken::new();
         let app = App::new(control, &config, stopping.clone());
-        let edge = Edge { router: routes::router(&app), rule: HostRule::new(address, &config.allowed_hosts), app };
-        let door = Door::new(config.limits);
-        let accepting = host::task::spawn("http listener", door.serve(listener, edge, stopping.clone()));
+        let rule = HostRule::new(address, &config.allowed_hosts);
+        let edge = Edge { router: routes::router(&app), rule, app: app.clone() };
+        let door = Door::new(config.limits.clone());
+        let mut accepting = vec![host::task::spawn("http listener", door.serve(listener, edge, stopping.clone()))];
+        accepting.extend(metrics.map(|(listener, at)| serve_metrics(listener, at, app, config.limits, &stopping)));
+        Ok(Self { address, stopping, accepting })
+    }
+
+    /// Listens on `config.metrics_listen` alone, for a process that serves nothing else.
+    pub async fn start_metrics(at: SocketAddr, config: &ServerConfig, control: Control) -> Result<Self, ServerError> {
+        let (listener, address) = bind(at).await?;
+        let stopping = CancellationToken::new();
+        let app = App::new(control, config, stopping.clone());
+        let accepting = vec![serve_metrics(listener, address, app, config.limits.clone(), &stopping)];
         Ok(Self { address, stopping, accepting })
     }
 
@@ -88,10 +101,31 @@ impl Server {
 
     /// Returns when the server has stopped.
     pub async fn join(self) {
-        if let Err(error) = self.accepting.await {
-            tracing::error!(%error, "The listener ended by itself: {error}");
+        for accepting in self.accepting {
+            if let Err(error) = accepting.await {
+                tracing::error!(%error, "A listener ended by itself: {error}");
+            }
         }
     }
+}
+
+async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), ServerError> {
+    let failed = |source| ServerError::Listen { address, source };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    Ok((listener, address))
+}
+
+fn serve_metrics(
+    listener: TcpListener,
+    address: SocketAddr,
+    app: App,
+    limits: Limits,
+    stopping: &CancellationToken,
+) -> JoinHandle<()> {
+    tracing::info!("metrics on http://{address}/metrics");
+    let edge = Edge { router: routes::open_metrics(&app), rule: HostRule::whatever(), app };
+    host::task::spawn("metrics listener", Door::new(limits).serve(listener, edge, stopping.clone()))
 }
 
 /// Who is let in, and on which terms.

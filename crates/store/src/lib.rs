@@ -5,6 +5,7 @@
 //! `postgres` for the backend.
 
 pub mod error;
+pub mod meter;
 pub mod query;
 pub mod queue;
 pub mod stored;
@@ -34,6 +35,7 @@ use crate::known::{Known, Question};
 
 pub use crate::{
     error::StoreError,
+    meter::Meter,
     query::{EventPage, EventQuery, Loaded, Order, RowQuery, StoredEvent, StoredRow},
     queue::{Beat, Claim, Heartbeat, QueueCounts, Reaped, Retention, TaskQuery, Wake, Worked},
     stored::{Stored, Versioned},
@@ -104,7 +106,13 @@ impl Store {
 
     /// Makes a commit durable, all or nothing. Whatever is answered survives `kill -9` and power loss.
     pub async fn commit(&self, commit: Commit) -> Result<Committed, StoreError> {
-        both_unhurried!(self.commit(commit))
+        let attempts = Meter::ended_attempts(&commit);
+        let outcome = both_unhurried!(self.commit(commit));
+        self.meter().count_commit(&outcome);
+        if matches!(outcome, Ok(Committed::Applied { .. })) {
+            self.meter().count_attempts(&attempts);
+        }
+        outcome
     }
 
     /// A subject's head and children in one snapshot.
@@ -188,7 +196,8 @@ impl Store {
 
     /// Completes what was done and claims what is due, in one commit.
     pub async fn work(&self, done: Vec<Ack>, claim: Claim) -> Result<Worked, StoreError> {
-        both_unhurried!(self.work(done, claim))
+        let outcome = both_unhurried!(self.work(done, claim));
+        outcome.inspect(|worked| self.meter().count_work(worked))
     }
 
     pub async fn heartbeat(
@@ -197,12 +206,14 @@ impl Store {
         lease: std::time::Duration,
         now: domain::time::Timestamp,
     ) -> Result<Heartbeat, StoreError> {
-        both!(self.heartbeat(beats, lease, now))
+        let outcome = both!(self.heartbeat(beats, lease, now));
+        outcome.inspect(|heard| self.meter().count_heartbeat(heard))
     }
 
     /// Makes tasks ready again whose lease ended: by time on PostgreSQL; on SQLite those of other incarnations.
     pub async fn reap(&self, incarnation: &str, limit: u32) -> Result<Reaped, StoreError> {
-        both!(self.reap(incarnation, limit))
+        let outcome = both!(self.reap(incarnation, limit));
+        outcome.inspect(|reaped| self.meter().count_reaped(reaped))
     }
 
     /// Swaps the fence of a leased task for a new one, for the process that took its attempt over; `None` when `old`
@@ -256,6 +267,14 @@ impl Store {
     /// Integrity as the database itself sees it, plus our own invariants; empty means sound. Read-only.
     pub async fn check(&self) -> Result<Vec<String>, StoreError> {
         both_unhurried!(self.check())
+    }
+
+    /// What this process has done to the ledger so far.
+    pub fn meter(&self) -> &Meter {
+        match &self.backend {
+            Backend::Sqlite(store) => store.meter(),
+            Backend::Postgres(store) => store.meter(),
+        }
     }
 
     pub fn wake(&self) -> Wake {

@@ -30,7 +30,7 @@ use deadpool_postgres::Pool;
 use domain::commit::{Commit, Committed};
 
 use crate::{
-    StoreError,
+    Meter, StoreError,
     known::{Known, Tables},
     postgres::{
         batch::{Answer, Batcher},
@@ -62,6 +62,7 @@ struct Inner {
     patience: Patience,
     wake: Wake,
     known: Known,
+    meter: Meter,
     /// The random name of this database's history.
     epoch: String,
 }
@@ -78,19 +79,24 @@ impl PostgresStore {
         };
         let epoch = tokio::time::timeout(patience.open(), prepared).await.unwrap_or_else(|_| Err(fault::silent()))?;
         drop(client);
-        let wake = Wake::default();
+        let (wake, meter) = (Wake::default(), Meter::default());
         let inner = Inner {
             pool: connector.pool(Role::General, POOL)?,
             writers: connector.pool(Role::Keyed, WRITERS)?,
-            batcher: Batcher::start(&connector),
+            batcher: Batcher::start(&connector, meter.clone()),
             heartbeat: HeartbeatConnection::new(connector.clone()),
             hints: if has_hints { Hints::start(connector, wake.clone()) } else { Hints::none() },
             patience,
             wake,
             known: Known::shared(),
+            meter,
             epoch,
         };
         Ok(Self { inner: Arc::new(inner) })
+    }
+
+    pub(crate) fn meter(&self) -> &Meter {
+        &self.inner.meter
     }
 
     pub(crate) async fn commit(&self, commit: Commit) -> Result<Committed, StoreError> {

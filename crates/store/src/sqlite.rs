@@ -25,7 +25,7 @@ use std::{
 };
 
 use crate::{
-    StoreError,
+    Meter, StoreError,
     known::Known,
     queue::Wake,
     sqlite::{read::Readers, writer::Writer},
@@ -43,6 +43,7 @@ struct Inner {
     readers: Readers,
     wake: Wake,
     known: Known,
+    meter: Meter,
     /// Names this history of the database in every event cursor.
     epoch: String,
     path: PathBuf,
@@ -53,6 +54,10 @@ impl SqliteStore {
     pub async fn open(path: &Path) -> Result<Self, StoreError> {
         let path = path.to_owned();
         blocking("open the ledger", move || open::open(&path)).await
+    }
+
+    pub(crate) fn meter(&self) -> &Meter {
+        &self.inner.meter
     }
 
     pub fn wake(&self) -> Wake {

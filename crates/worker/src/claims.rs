@@ -7,7 +7,11 @@ use domain::{
     commit::{Ack, Then},
     task::{Lane, Task},
 };
-use store::queue::{Caps, Claim};
+use host::trace::{self, Origin, Span};
+use store::{
+    meter::Handled,
+    queue::{Caps, Claim},
+};
 use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -74,6 +78,18 @@ impl Slots {
     }
 }
 
+/// A task goes on with the trace of the commit that asked for it.
+fn span_of(lease: &Lease) -> Span {
+    let task = &lease.task;
+    let carrier = if trace::is_on() { control::traced::carrier(&task.payload) } else { None };
+    let span = Span::following(Origin::Task, "task", carrier.as_deref());
+    span.rename(|| format!("task {}", task.kind.as_str()));
+    span.set("pilothouse.task.id", || task.id.to_string());
+    span.set("pilothouse.subject", || task.subject.to_string());
+    span.set("pilothouse.fence", || lease.fence.0);
+    span
+}
+
 impl Worker {
     async fn claim(self, lane: Lane, slots: Slots) {
         let wake = self.control.store().wake();
@@ -130,31 +146,40 @@ impl Worker {
         let Some(lease) = self.leases.take(task, self.deadline_from(sent_at)) else { return };
         let worker = self.clone();
         self.tracker.spawn(host::task::spawn("task", async move {
-            worker.carry_out(&lease).await;
+            let meter = worker.control.store().meter();
+            let begun = host::clock::monotonic();
+            meter.begin_task();
+            let span = span_of(&lease);
+            let how = Box::pin(span.around(worker.carry_out(&lease))).await;
+            span.set("pilothouse.outcome", || how.as_str());
+            meter.end_task(lease.task.kind, how, begun.elapsed());
             worker.leases.release(&lease);
             drop(room);
         }));
     }
 
     /// Runs the handler, and sees to it that the task is acknowledged or knowingly left alone.
-    async fn carry_out(&self, lease: &Lease) {
+    async fn carry_out(&self, lease: &Lease) -> Handled {
         let task = &lease.task;
         let failure = match self.handle(lease).await {
-            Ok(()) => return,
+            Ok(()) => return Handled::Done,
             Err(failure) => failure,
         };
         match failure {
-            Failure::Left => {}
+            Failure::Left => Handled::Left,
             Failure::Fenced => {
                 tracing::warn!(task.id = %task.id, kind = task.kind.as_str(), "Fenced: task {} was taken over", task.id);
+                Handled::Fenced
             }
             Failure::Task(failure) => {
                 tracing::warn!(task.id = %task.id, kind = task.kind.as_str(), ?failure, "Task {} failed", task.id);
                 let then = failure.then(task.failures, task.max_failures, self.control.clock().now());
                 if let Then::Dead { error } = &then {
                     self.report_death(lease, error).await;
+                    Handled::Dead
                 } else {
                     self.acknowledge(lease.ack(then)).await;
+                    Handled::Again
                 }
             }
         }

@@ -35,6 +35,7 @@ use crate::{
     lease::Lease,
     permission::Asker,
     project_setup::full,
+    run_job::traced,
     sandboxes::{Boxed, Needs},
     tool_servers::servers_of,
 };
@@ -292,8 +293,8 @@ impl Worker {
             supervised.stop(STALLED, None).await.map_err(Failure::retry)?;
             watch.await
         };
-        let (exit, ()) = tokio::join!(watched, self.tell_held(lease, attempt, Some(supervised.held())));
-        exit
+        let told = self.tell_held(lease, attempt, Some(supervised.held()));
+        Box::pin(traced(attempt, async { tokio::join!(watched, told).0 })).await
     }
 
     /// Tells the ledger that an attempt goes on under this lease, in whichever way.

@@ -4,7 +4,7 @@
 //! claim that finds an attempt already begun takes it over: adopts what runs, reads the result of what ended, and reports
 //! what is gone as interrupted.
 
-use std::{path::PathBuf, time::Duration};
+use std::{future::Future, path::PathBuf, time::Duration};
 
 use control::{Cause, CommandError};
 use domain::{
@@ -18,6 +18,7 @@ use engines::{
     spec::Limits,
     supervisor::{self, Adopted, CANCELED, Held, Launch, LaunchError, Supervised},
 };
+use host::trace::Span;
 
 use crate::{Worker, failure::Failure, lease::Lease, project_setup::full};
 
@@ -181,8 +182,8 @@ impl Worker {
             }
             watch.await
         };
-        let (exit, ()) = tokio::join!(watched, self.tell_held(lease, attempt, Some(supervised.held())));
-        exit
+        let told = self.tell_held(lease, attempt, Some(supervised.held()));
+        traced(attempt, async { tokio::join!(watched, told).0 }).await
     }
 
     /// Ends what still runs of an attempt that is given up.
@@ -283,6 +284,23 @@ impl Worker {
             }
         }
     }
+}
+
+/// Waits for the end of an attempt's tree as a part of the current trace.
+pub(crate) async fn traced(
+    attempt: &Attempt,
+    watched: impl Future<Output = Result<Exit, Failure>>,
+) -> Result<Exit, Failure> {
+    let span = Span::part("attempt");
+    span.rename(|| format!("attempt {}", attempt.phase));
+    span.set("pilothouse.attempt.id", || attempt.id.to_string());
+    span.set("pilothouse.engine", || attempt.engine.clone());
+    let exit = span.around(watched).await;
+    match &exit {
+        Ok(exit) => span.set("pilothouse.attempt.outcome", || format!("{:?}", exit.outcome)),
+        Err(failure) => span.fail(|| format!("{failure:?}")),
+    }
+    exit
 }
 
 fn finished_of(job: &BoundJob, exit: &Exit) -> Finished {

@@ -8,6 +8,7 @@ use crate::{
     failure::{Failure, Result},
     log,
     node::{self, Roles},
+    telemetry,
 };
 
 pub(super) fn flags(flags: Layer, args: &NodeArgs) -> Result<Layer> {
@@ -36,7 +37,9 @@ fn run(settings: &Settings, roles: Roles) -> Result {
         .enable_all()
         .build()
         .map_err(|error| Failure::failed(format!("cannot start: {error}")))?;
+    let telemetry = telemetry::start(settings, runtime.handle())?;
     let ended = runtime.block_on(until_told(settings, roles));
+    telemetry.stop();
     // Nothing that still runs here may hold the end up: what matters was drained.
     runtime.shutdown_background();
     ended

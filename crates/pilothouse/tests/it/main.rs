@@ -13,6 +13,7 @@ mod ledger;
 mod nodes;
 mod schemathesis;
 mod several;
+mod watching;
 mod protocols;
 #[cfg(target_os = "linux")]
 mod real_agents;

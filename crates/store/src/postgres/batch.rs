@@ -17,7 +17,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio_postgres::Statement;
 
 use crate::{
-    StoreError,
+    Meter, StoreError,
     postgres::{
         connect::{Connected, Connector, Role},
         fault::Fault,
@@ -57,6 +57,7 @@ pub(super) struct Batcher {
 struct Shared {
     queue: Mutex<Queue>,
     work: Notify,
+    meter: Meter,
 }
 
 #[derive(Debug, Default)]
@@ -187,8 +188,8 @@ impl Queue {
 
 impl Batcher {
     /// Starts the connections' tasks; each connects when it first has something to do.
-    pub(super) fn start(connector: &Connector) -> Self {
-        let shared = Arc::new(Shared { queue: Mutex::default(), work: Notify::new() });
+    pub(super) fn start(connector: &Connector, meter: Meter) -> Self {
+        let shared = Arc::new(Shared { queue: Mutex::default(), work: Notify::new(), meter });
         let batcher = Self { shared, patience: connector.patience };
         batcher.shared.lock().running = FLUSHERS;
         for _ in 0..FLUSHERS {
@@ -285,7 +286,9 @@ impl Flusher {
 
     async fn flush(&mut self, batch: Vec<Member>) {
         let commits: Vec<Arc<Commit>> = batch.iter().map(|member| member.commit.clone()).collect();
+        let begun = host::clock::monotonic();
         let answers = self.answers(&commits).await;
+        self.shared.meter.count_flush(commits.len(), begun.elapsed());
         let mut queue = self.shared.lock();
         for member in &batch {
             queue.release(&member.keys);

@@ -5,7 +5,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 use rusqlite::{Connection, OpenFlags};
 
 use crate::{
-    StoreError,
+    Meter, StoreError,
     known::{Known, Tables},
     migrate,
     queue::Wake,
@@ -53,10 +53,15 @@ pub(super) fn open(path: &Path) -> Result<SqliteStore, StoreError> {
     let checkpoints = Checkpoints::start(&mut conn, connect(path, 1024)?)?;
     let wake = Wake::default();
     let ledger = Ledger { conn, fences, ready: 0, events: false, written: Tables::default(), fatal: None };
-    let known = Known::alone();
-    let writer = Writer::start(ledger, checkpoints, Told { wake: wake.clone(), known: known.clone() }, owner)?;
+    let (known, meter) = (Known::alone(), Meter::default());
+    let writer = Writer::start(
+        ledger,
+        checkpoints,
+        Told { wake: wake.clone(), known: known.clone(), meter: meter.clone() },
+        owner,
+    )?;
     let readers = Readers::new(path);
-    Ok(SqliteStore { inner: Arc::new(Inner { writer, readers, wake, known, epoch, path: path.to_owned() }) })
+    Ok(SqliteStore { inner: Arc::new(Inner { writer, readers, wake, known, meter, epoch, path: path.to_owned() }) })
 }
 
 /// A connection with every setting that durability and safety rest on, verified.

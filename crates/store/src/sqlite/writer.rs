@@ -21,7 +21,7 @@ use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 use crate::{
-    StoreError,
+    Meter, StoreError,
     known::{Known, Tables},
     queue::Wake,
     sqlite::{checkpoint::Checkpoints, fault, owner::Owner},
@@ -244,11 +244,12 @@ fn closed() -> StoreError {
     StoreError::Unavailable { reason: "the ledger is closed".to_owned() }
 }
 
-/// Who hears of a transaction before its callers do.
+/// Who hears of a transaction before its callers do, or counts it.
 #[derive(Debug)]
 pub(super) struct Told {
     pub(super) wake: Wake,
     pub(super) known: Known,
+    pub(super) meter: Meter,
 }
 
 /// What whoever writes works with, one at a time.
@@ -283,7 +284,12 @@ impl Desk {
                 members.push(first);
                 (Err(error.clone()), false)
             }
-            None => self.group(first, queue, &mut members),
+            None => {
+                let begun = host::clock::monotonic();
+                let ended = self.group(first, queue, &mut members);
+                self.told.meter.count_flush(members.len(), begun.elapsed());
+                ended
+            }
         };
         // Also after a failure: whether the log kept the transaction is known at the next start.
         self.told.known.forget(std::mem::take(&mut self.ledger.written));
