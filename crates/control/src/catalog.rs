@@ -6,7 +6,7 @@ use domain::{
     actor::Actor,
     catalog::Catalog,
     current_catalog::{CURRENT, CatalogEvent, CurrentCatalog},
-    decision::Decision,
+    decision::{Context, Decision},
     ids::GateId,
     reference::Ref,
     run::{RunCommand, RunState},
@@ -45,42 +45,42 @@ impl Control {
     /// Puts a catalog in force, and asks people again wherever a waiting run would now do something else.
     pub async fn load_catalog(&self, text: &str, file: &str) -> Result<Arc<Catalog>, CommandError> {
         let catalog = Arc::new(parse(text, file)?);
-        let digest = catalog.digest().to_string();
-        let known = self.store().find_catalog().await?;
-        if known.as_ref().is_none_or(|known| known.subject.text != text) {
-            let cause = Cause::of(Actor::System);
-            let loaded = |now| CatalogEvent::Loaded {
-                catalog: CurrentCatalog {
-                    digest: digest.clone(),
-                    text: text.to_owned(),
-                    file: file.to_owned(),
-                    loaded_at: now,
-                },
-            };
-            match known {
-                None => {
-                    self.create(
-                        &cause,
-                        |context| ("load_catalog", Decision::of([loaded(context.now)])),
-                        |_: &CurrentCatalog| Rendered::default(),
-                    )
-                    .await?;
-                }
-                Some(_) => {
-                    self.command(
-                        CURRENT,
-                        &"load_catalog",
-                        &cause,
-                        |_: &CurrentCatalog, context| Ok::<_, CommandError>(Decision::of([loaded(context.now)])),
-                        |_| Rendered::default(),
-                    )
-                    .await?;
-                }
-            }
-        }
+        self.put_in_force(&catalog, text, file).await?;
         // Also when the catalog is an old one: a crash may have come between loading it and asking again.
         self.rebind_waiting_runs(&catalog).await?;
         Ok(catalog)
+    }
+
+    /// Makes this text the one in force, unless it is already.
+    async fn put_in_force(&self, catalog: &Catalog, text: &str, file: &str) -> Result<(), CommandError> {
+        let cause = Cause::of(Actor::System);
+        let loaded = |now| CatalogEvent::Loaded {
+            catalog: CurrentCatalog {
+                digest: catalog.digest().to_string(),
+                text: text.to_owned(),
+                file: file.to_owned(),
+                loaded_at: now,
+            },
+        };
+        if self.store().find_catalog().await?.is_none() {
+            let created = self
+                .create(
+                    &cause,
+                    |context| ("load_catalog", Decision::of([loaded(context.now)])),
+                    |_: &CurrentCatalog| Rendered::default(),
+                )
+                .await;
+            match created {
+                // There is only one id for it: a node that started at the same moment was first.
+                Err(CommandError::Contended) => {}
+                created => return created.map(drop),
+            }
+        }
+        let decide = |current: &CurrentCatalog, context: &Context| {
+            let is_new = current.text != text;
+            Ok::<_, CommandError>(if is_new { Decision::of([loaded(context.now)]) } else { Decision::nothing() })
+        };
+        self.command(CURRENT, &"load_catalog", &cause, decide, |_| Rendered::default()).await.map(drop)
     }
 
     /// Tells every run that waits for people what its request means in this catalog.
