@@ -9,6 +9,7 @@ mod bench;
 mod chaos;
 mod check;
 mod lent;
+mod manifests;
 mod pg;
 mod postgres;
 mod process;
@@ -16,6 +17,7 @@ mod schemathesis;
 #[cfg(test)]
 mod structure;
 mod test;
+mod venv;
 
 use std::process::ExitCode;
 
@@ -24,9 +26,11 @@ use anyhow::{Result, bail};
 const HELP: &str = "\
 Usage: cargo xtask <task>
 
-  test [--no-agents] [--no-schemathesis] [CARGO TEST ARGUMENTS] [-- TEST ARGUMENTS]
-        every test on SQLite and on a private PostgreSQL, with the real agents
-        and with Schemathesis, then the quick gate of chaos
+  test [--no-agents] [--no-schemathesis] [--no-manifests] [CARGO TEST ARGUMENTS]
+       [-- TEST ARGUMENTS]
+        every test on SQLite and on a private PostgreSQL, with the real agents,
+        with Schemathesis and the validators of manifests, then the quick gate of
+        chaos
   chaos [FAULTS] [--long] [--count N] [--backend sqlite|postgres|both] [--list] …
         faults injected into the product, and what it promised checked; docs/faults.md
   bench [ROWS] [--json] [--quick]
@@ -41,8 +45,9 @@ Usage: cargo xtask <task>
         fetches the real agents for the tests and prints their directory
 
 The agents come from npm at the versions of crates/testkit/agents, once, into the target directory; a directory in
-PILOTHOUSE_TEST_AGENTS is used as it is, and --no-agents leaves their tests out. The same goes for Schemathesis from PyPI (crates/testkit/schemathesis,
-PILOTHOUSE_TEST_SCHEMATHESIS, --no-schemathesis).
+PILOTHOUSE_TEST_AGENTS is used as it is, and --no-agents leaves their tests out. The same goes, from PyPI, for
+Schemathesis (crates/testkit/schemathesis, PILOTHOUSE_TEST_SCHEMATHESIS, --no-schemathesis) and for the validators of
+what is in deploy (crates/testkit/manifests, PILOTHOUSE_TEST_MANIFESTS, --no-manifests).
 
 PostgreSQL is looked for in this order: PILOTHOUSE_TEST_POSTGRES_URL (used as it is), PATH, /usr/lib/postgresql,
 Homebrew, a pinned npm package, and with CI=true apt-get. PILOTHOUSE_XTASK_PG=path|system|homebrew|npm|apt allows

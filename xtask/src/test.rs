@@ -1,4 +1,4 @@
-//! `cargo xtask test`: every test on both databases, with the real agents and with Schemathesis, then the faults.
+//! `cargo xtask test`: every test on both databases, with the real agents, Schemathesis and validators, then the faults.
 
 use std::process::ExitCode;
 
@@ -7,11 +7,12 @@ use anyhow::Result;
 use crate::lent::Lent;
 use crate::postgres::Server;
 use crate::process::{self, say};
-use crate::{agents, chaos, schemathesis};
+use crate::{agents, chaos, manifests, schemathesis};
 
 pub(crate) fn run(arguments: &[String]) -> Result<ExitCode> {
     let mut arguments = arguments.to_vec();
-    let lent = [agents::KIND.prepare(&mut arguments)?, schemathesis::KIND.prepare(&mut arguments)?];
+    let kinds = [&agents::KIND, &schemathesis::KIND, &manifests::KIND];
+    let lent = kinds.into_iter().map(|kind| kind.prepare(&mut arguments)).collect::<Result<Vec<_>>>()?;
     sandbox()?;
     let server = Server::start()?;
     let passed = pass(&server, &lent, &arguments);

@@ -10,6 +10,7 @@ mod demo;
 mod frozen;
 mod jobs;
 mod ledger;
+mod manifests;
 mod nodes;
 mod schemathesis;
 mod several;
