@@ -23,12 +23,16 @@ use crate::process::{self, say};
 pub(crate) const URL: &str = "PILOTHOUSE_TEST_POSTGRES_URL";
 /// Where the benchmark looks for `pgbench`.
 const PGBENCH: &str = "PILOTHOUSE_BENCH_PGBENCH";
+/// Where `chaos` looks for the command that gives it a server of its own, which it may crash.
+const GUARD: &str = "PILOTHOUSE_CHAOS_POSTGRES_GUARD";
 
 /// A server that a task may lend to the commands it runs.
 pub(crate) struct Server {
     url: String,
     pgbench: Option<PathBuf>,
     guarded: Option<Guarded>,
+    /// The command line of a guard over another cluster, as JSON; somebody else's server gives no programs for one.
+    guard: Option<String>,
 }
 
 impl Server {
@@ -36,7 +40,7 @@ impl Server {
         let binaries = match find::find()? {
             Found::Url(url) => {
                 say(&format!("xtask: PostgreSQL from {URL}, used as it is"));
-                return Ok(Server { url, pgbench: process::on_path("pgbench"), guarded: None });
+                return Ok(Server { url, pgbench: process::on_path("pgbench"), guarded: None, guard: None });
             }
             Found::Binaries(binaries) => binaries,
         };
@@ -45,7 +49,8 @@ impl Server {
         say(&format!("xtask: {} from {} on {}", facts.version, facts.origin, facts.address));
         let beside = facts.bin.join("pgbench");
         let pgbench = if process::is_executable(&beside) { Some(beside) } else { process::on_path("pgbench") };
-        Ok(Server { url: facts.url.clone(), pgbench, guarded: Some(guarded) })
+        let guard = serde_json::to_string(&guard::command(&binaries)?)?;
+        Ok(Server { url: facts.url.clone(), pgbench, guarded: Some(guarded), guard: Some(guard) })
     }
 
     /// Tells a command where the server is.
@@ -53,6 +58,9 @@ impl Server {
         command.env(URL, &self.url);
         if let Some(pgbench) = &self.pgbench {
             command.env(PGBENCH, pgbench);
+        }
+        if let Some(guard) = &self.guard {
+            command.env(GUARD, guard);
         }
         command
     }

@@ -2,6 +2,7 @@
 //! licences come in. Everything here runs as a test, so `cargo test` is enough to keep it true.
 
 mod dependencies;
+mod failpoints;
 mod imports;
 mod licence;
 mod migrations;

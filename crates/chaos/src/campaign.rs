@@ -5,20 +5,15 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use crate::{
-    drain,
-    journal::Journal,
-    ledger::{Ledger, Witness},
+    ledger::Ledger,
     load::Customers,
     marks::Marks,
-    node::{Node, Program, Role, Target},
+    node::{Node, Program, Role, Seat, Target},
     place::Place,
-    processes,
+    rest::{self, Closing},
     violation::{Kind, Violation},
 };
 use testkit::random::Random;
-
-/// Supervisors of what ended just now may take this long to go.
-const LAST_PROCESSES: Duration = Duration::from_secs(5);
 
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -160,7 +155,7 @@ impl Campaign<'_> {
         let roles: &[Role] = if self.plan.split { &[Role::Serve, Role::Work] } else { &[Role::Up] };
         for role in roles {
             if self.alive.iter().all(|node| node.role() != *role) {
-                self.alive.push(Node::start(&self.plan.program, *role, self.place)?);
+                self.alive.push(Node::start(&self.plan.program, &Seat::of(*role), self.place)?);
             }
         }
         Ok(())
@@ -185,88 +180,31 @@ impl Campaign<'_> {
     }
 
     async fn check(&mut self) -> Result<()> {
-        let found = self.look(false).await?;
-        self.report.violations.extend(found);
+        if self.was_ready {
+            self.report.checks += 1;
+            let found = rest::look(self.place, &self.customers, &mut self.ledger, false).await?;
+            self.report.violations.extend(found);
+        }
         Ok(())
     }
 
-    async fn look(&mut self, whole: bool) -> Result<Vec<Violation>> {
-        if !self.was_ready {
-            return Ok(Vec::new());
-        }
-        self.place.settle().await?;
-        let Some(store) = Box::pin(self.place.ledger()).await? else { return Ok(Vec::new()) };
-        self.report.checks += 1;
-        let journal = self.journal();
-        let (marks, dir) = (self.place.marks(), self.place.dir.clone());
-        let witness = Witness { store: &store, journal: &journal, marks: &marks, dir: &dir };
-        let found = match whole {
-            true => Box::pin(self.ledger.check_whole(&witness)).await,
-            false => Box::pin(self.ledger.check(&witness)).await,
-        };
-        store.close().await;
-        found
-    }
-
-    /// A copy, so that customers may go on writing.
-    fn journal(&self) -> Journal {
-        let journal = self.customers.load.journal();
-        Journal { acknowledged: journal.acknowledged.clone(), wrong: journal.wrong.clone(), repeated: journal.repeated }
-    }
-
     async fn end(&mut self) -> Result<Result<(), Violation>> {
-        let violation = |kind, what: String| Ok(Err(Violation { kind, run: None, what }));
         self.start_missing()?;
         let target = match self.wait_until_ready(self.plan.cycles).await? {
             Ok(target) => target,
             Err(violation) => return Ok(Err(violation)),
         };
-        if !self.customers.finish(drain::WITHIN).await {
-            return violation(Kind::Stuck, "a command was never acknowledged".to_owned());
-        }
-        let left = match drain::drain(&target, &self.plan.name).await {
-            Ok(left) => left,
-            Err(error) => return violation(Kind::Answer, format!("{error:#}")),
-        };
-        for left in left.into_iter().take(20) {
-            self.report.violations.push(Violation { kind: Kind::Stuck, run: None, what: left });
-        }
-        for node in std::mem::take(&mut self.alive) {
-            let role = node.role();
-            if !self.plan.program.drains() {
-                node.kill().await?;
-                continue;
-            }
-            match node.stop().await {
-                Ok(status) if status.success() => {}
-                Ok(status) => {
-                    return violation(Kind::Process, format!("{role:?} was told to stop and ended with {status}"));
-                }
-                Err(error) => return violation(Kind::Process, format!("{error:#}")),
-            }
-        }
-        let found = self.look(true).await?;
-        self.report.violations.extend(found);
-        self.expect_nothing_runs().await;
+        self.report.checks += 1;
+        let found = rest::come_to_rest(Closing {
+            name: &self.plan.name,
+            program: &self.plan.program,
+            place: self.place,
+            target: &target,
+            customers: &mut self.customers,
+            nodes: std::mem::take(&mut self.alive),
+            ledger: &mut self.ledger,
+        });
+        self.report.violations.extend(Box::pin(found).await?);
         Ok(Ok(()))
-    }
-
-    async fn expect_nothing_runs(&mut self) {
-        let started = host::clock::monotonic();
-        loop {
-            let left = processes::find(&self.place.dir);
-            if left.is_empty() {
-                return;
-            }
-            if started.elapsed() > LAST_PROCESSES {
-                self.report.violations.extend(left.into_iter().map(|process| Violation {
-                    kind: Kind::Orphan,
-                    run: process.attempt.clone(),
-                    what: format!("process {} lives at the end of everything: {}", process.pid, process.command),
-                }));
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
     }
 }

@@ -1,13 +1,27 @@
 //! Every fault there is. Adding one: its module here, its constant in the list, its row in `docs/faults.md`.
 
 pub mod kill;
+pub mod failpoints;
+pub mod postgres_restart;
+pub mod zombie;
+pub mod partitions;
+pub mod recovery;
 pub mod claims;
 pub mod approvals;
 
 use crate::fault::Fault;
 
 /// In the order in which they run.
-pub const ALL: &[&Fault] = &[&kill::FAULT, &claims::FAULT, &approvals::FAULT];
+pub const ALL: &[&Fault] = &[
+    &kill::FAULT,
+    &failpoints::FAULT,
+    &postgres_restart::FAULT,
+    &zombie::FAULT,
+    &partitions::FAULT,
+    &recovery::FAULT,
+    &claims::FAULT,
+    &approvals::FAULT,
+];
 
 #[cfg(test)]
 mod tests {

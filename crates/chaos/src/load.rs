@@ -70,6 +70,11 @@ impl Load {
         self.target.send_replace(target);
     }
 
+    /// Where the node is, for others who talk to it.
+    pub fn targets(&self) -> watch::Receiver<Option<Target>> {
+        self.target.subscribe()
+    }
+
     pub fn journal(&self) -> MutexGuard<'_, Journal> {
         self.journal.lock().unwrap_or_else(PoisonError::into_inner)
     }

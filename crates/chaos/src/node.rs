@@ -14,7 +14,7 @@ use tokio::process::{Child, Command};
 use crate::{drill::Flaw, place::Place};
 
 /// On PostgreSQL the leases of the dead last this long, so that campaigns drain within their time.
-const LEASE: &str = "3s";
+pub const LEASE: Duration = Duration::from_secs(3);
 const START: Duration = Duration::from_secs(20);
 const STOP: Duration = Duration::from_secs(20);
 
@@ -32,6 +32,25 @@ pub enum Role {
     Up,
     Serve,
     Work,
+}
+
+/// What a node is started as, and with.
+#[derive(Clone, Debug)]
+pub struct Seat {
+    pub role: Role,
+    /// Its data directory within the place.
+    pub data: &'static str,
+    /// Another way to the place's database.
+    pub database_url: Option<String>,
+    pub lease: Duration,
+    /// On top of its own environment.
+    pub environment: Vec<(String, String)>,
+}
+
+impl Seat {
+    pub fn of(role: Role) -> Self {
+        Self { role, data: "data", database_url: None, lease: LEASE, environment: Vec::new() }
+    }
 }
 
 /// Where a node listens, and what it wants to see.
@@ -59,9 +78,9 @@ impl Program {
         matches!(self, Self::Product(_))
     }
 
-    fn arguments(&self, role: Role, place: &Place) -> Vec<String> {
-        let data = place.data().display().to_string();
-        let (mut arguments, listens) = match (self, role) {
+    fn arguments(&self, seat: &Seat, place: &Place) -> Vec<String> {
+        let data = place.dir.join(seat.data).display().to_string();
+        let (mut arguments, listens) = match (self, seat.role) {
             (Self::Product(_), Role::Up) => (vec!["up".to_owned()], true),
             (Self::Product(_), Role::Serve) => (vec!["serve".to_owned()], true),
             (Self::Product(_), Role::Work) => (vec!["work".to_owned()], false),
@@ -72,7 +91,7 @@ impl Program {
             arguments.extend(["--listen", "127.0.0.1:0", "--dev-channel", "--jobs"].map(str::to_owned));
             arguments.push(place.jobs().display().to_string());
         }
-        if let Some(url) = place.database_url() {
+        if let Some(url) = seat.database_url.clone().or_else(|| place.database_url()) {
             arguments.extend(["--database-url".to_owned(), url]);
         }
         arguments
@@ -86,16 +105,17 @@ impl Program {
 }
 
 impl Node {
-    pub fn start(program: &Program, role: Role, place: &Place) -> Result<Self> {
+    pub fn start(program: &Program, seat: &Seat, place: &Place) -> Result<Self> {
         let log = std::fs::OpenOptions::new().append(true).create(true).open(place.log())?;
         #[expect(clippy::disallowed_methods, reason = "drives the product from outside, which host's spawner cannot")]
         let mut command = Command::new(program.exe());
         command
-            .args(program.arguments(role, place))
+            .args(program.arguments(seat, place))
             .env_clear()
             .env("PATH", "/usr/local/bin:/usr/bin:/bin")
             .env("HOME", &place.dir)
-            .env("PILOTHOUSE_WORKER__LEASE", LEASE)
+            .env("PILOTHOUSE_WORKER__LEASE", format!("{}ms", seat.lease.as_millis()))
+            .envs(seat.environment.iter().map(|(name, value)| (name, value)))
             .current_dir(&place.dir)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -106,8 +126,8 @@ impl Node {
         Ok(Self {
             child,
             pid,
-            role,
-            data: place.data(),
+            role: seat.role,
+            data: place.dir.join(seat.data),
             log: place.log(),
             started_at: host::clock::monotonic(),
             ready_after: Duration::ZERO,
@@ -118,7 +138,7 @@ impl Node {
     pub async fn ready(&mut self) -> Result<Target> {
         let asked_at = host::clock::monotonic();
         while asked_at.elapsed() < START {
-            if let Some(target) = self.endpoint() {
+            if let Some(target) = self.find_target() {
                 if self.ready_after.is_zero() {
                     self.ready_after = self.started_at.elapsed();
                 }
@@ -132,7 +152,27 @@ impl Node {
         bail!("it was not ready within {START:?}: {}", self.last_words())
     }
 
-    fn endpoint(&self) -> Option<Target> {
+    /// Waits until it works, if that is what it is there for: it then holds a lock of its own.
+    pub async fn wait_for_worker(&mut self, place: &Place) -> Result<()> {
+        let started = host::clock::monotonic();
+        while self.role == Role::Work && started.elapsed() < START {
+            // All nodes of a place write into one log.
+            let log = std::fs::read_to_string(place.log()).unwrap_or_default();
+            let alive = host::fs::list_names(&self.data.join("workers")).unwrap_or_default();
+            if alive.iter().any(|name| log.contains(&format!("Started worker {name}"))) {
+                return Ok(());
+            }
+            if self.has_ended()? {
+                bail!("it ended by itself while it started: {}", self.last_words());
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        anyhow::ensure!(self.role != Role::Work, "it did not begin to work within {START:?}: {}", self.last_words());
+        Ok(())
+    }
+
+    /// Where it listens, once it does.
+    pub fn find_target(&self) -> Option<Target> {
         let text = std::fs::read(self.data.join("endpoint.json")).ok()?;
         let endpoint: Value = serde_json::from_slice(&text).ok()?;
         if endpoint["pid"] != self.pid {
@@ -153,10 +193,35 @@ impl Node {
         Ok(())
     }
 
+    /// Whether it has ended, by itself or by whatever was done to it.
+    pub fn has_ended(&mut self) -> Result<bool> {
+        Ok(self.child.try_wait()?.is_some())
+    }
+
+    /// Its last words, for whoever has to say that it ended unasked.
+    pub fn obituary(&self) -> String {
+        format!("{:?} ended by itself: {}", self.role, self.last_words())
+    }
+
+    /// SIGSTOP: it stands where it is and holds whatever it held.
+    pub fn freeze(&self) -> Result<()> {
+        self.signal(rustix::process::Signal::STOP)
+    }
+
+    /// SIGCONT.
+    pub fn thaw(&self) -> Result<()> {
+        self.signal(rustix::process::Signal::CONT)
+    }
+
+    fn signal(&self, signal: rustix::process::Signal) -> Result<()> {
+        let pid = i32::try_from(self.pid).ok().and_then(rustix::process::Pid::from_raw).context("a pid")?;
+        // It is our own child and not waited for, so the id is nobody else's.
+        Ok(rustix::process::kill_process(pid, signal)?)
+    }
+
     /// SIGTERM, and the orderly end that it asks for.
     pub async fn stop(mut self) -> Result<ExitStatus> {
-        let pid = i32::try_from(self.pid).ok().and_then(rustix::process::Pid::from_raw).context("a pid")?;
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
+        self.signal(rustix::process::Signal::TERM)?;
         let Ok(status) = tokio::time::timeout(STOP, self.child.wait()).await else {
             bail!("{:?} did not stop within {STOP:?} after SIGTERM", self.role);
         };
@@ -166,6 +231,10 @@ impl Node {
     /// How long it took from its start until it served.
     pub fn ready_after(&self) -> Duration {
         self.ready_after
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.pid
     }
 
     pub fn role(&self) -> Role {

@@ -28,6 +28,9 @@ pub const JOBS: [Job; 4] = [
     Job { key: "pair", policy: "{ of = [\"dev:*\"], quorum = 2 }", gated: true, idempotent: false },
 ];
 
+/// A job that is asked for and expires a second later.
+pub const BRIEF: &str = "brief";
+
 #[derive(Clone, Copy, Debug)]
 pub struct Job {
     pub key: &'static str,
@@ -72,6 +75,11 @@ impl Place {
         self.dir.join("marks")
     }
 
+    /// Where nodes note which failpoints they reached.
+    pub fn seen(&self) -> PathBuf {
+        self.dir.join("failpoints")
+    }
+
     pub fn log(&self) -> PathBuf {
         self.dir.join("node.log")
     }
@@ -83,6 +91,12 @@ impl Place {
 
     pub fn catalog(&self) -> String {
         JOBS.iter().map(|job| job.entry(&self.marks())).collect()
+    }
+
+    /// Runs this job through and past a question that nobody answers in its short time.
+    pub fn add_brief_job(&self) -> Result<()> {
+        let brief = Job { key: BRIEF, policy: "{ of = [\"dev:nobody\"], quorum = 1 }\ntimeout = \"1s\"", ..JOBS[2] };
+        Ok(std::fs::write(self.jobs(), format!("{}{}", self.catalog(), brief.entry(&self.marks())))?)
     }
 
     /// Opens the ledger as the killed process left it; `None` while there is none. SQLite is read from a copy, so that the

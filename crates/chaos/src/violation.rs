@@ -27,6 +27,10 @@ pub enum Kind {
     Answer,
     /// A process that does not start, ends by itself or does not stop.
     Process,
+    /// Goes on, and not in time.
+    Late,
+    /// The injection changed nothing, so that nothing is proven.
+    Missed,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

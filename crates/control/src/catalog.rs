@@ -46,6 +46,7 @@ impl Control {
     pub async fn load_catalog(&self, text: &str, file: &str) -> Result<Arc<Catalog>, CommandError> {
         let catalog = Arc::new(parse(text, file)?);
         self.put_in_force(&catalog, text, file).await?;
+        host::failpoint!("control.catalog.loaded");
         // Also when the catalog is an old one: a crash may have come between loading it and asking again.
         self.rebind_waiting_runs(&catalog).await?;
         Ok(catalog)

@@ -136,8 +136,12 @@ impl Control {
                 });
             };
             let written = Written::new(None, subject, decision, &context, &render);
+            host::failpoint!("control.create.decided");
             match self.commit(written.commit(cause, &command, &context)).await? {
-                Committed::Applied { version } => return Ok(written.changed(version)),
+                Committed::Applied { version } => {
+                    host::failpoint!("control.create.committed");
+                    return Ok(written.changed(version));
+                }
                 // The id is taken: draw another.
                 Committed::Stale => {}
                 Committed::Duplicate(answer) => return Err(CommandError::Repeated(answer)),
@@ -171,8 +175,10 @@ impl Control {
             if !changes && written.is_nothing() && cause.ack.is_none() && cause.dedup.is_none() {
                 return Ok(written.changed(version));
             }
+            host::failpoint!("control.command.decided");
             match self.commit(written.commit(cause, command, &context)).await? {
                 Committed::Applied { version: after } => {
+                    host::failpoint!("control.command.committed");
                     return Ok(written.changed(if changes { after } else { version }));
                 }
                 Committed::Stale if started.elapsed() < PATIENCE => {}
@@ -220,7 +226,10 @@ impl Control {
             withdraw: Vec::new(),
         };
         match self.commit(commit).await? {
-            Committed::Applied { .. } => Ok(()),
+            Committed::Applied { .. } => {
+                host::failpoint!("control.record.committed");
+                Ok(())
+            }
             Committed::Duplicate(answer) => Err(CommandError::Repeated(answer)),
             Committed::Stale => Err(CommandError::Contended),
             Committed::Fenced => Err(CommandError::Fenced),

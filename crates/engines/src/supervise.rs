@@ -82,6 +82,7 @@ fn supervise(path: &Path) -> Result<(), SuperviseError> {
     contain::close_inherited_files();
     contain::settle().map_err(system("take a session"))?;
     let spec = read_spec(path)?;
+    host::failpoint!("supervisor.spec.read");
     let dir = host::fs::canonicalize(path).map_err(SuperviseError::Spec)?;
     let dir = dir.parent().unwrap_or(Path::new("/"));
     contain::enter_dir(dir).map_err(system("enter the attempt's directory"))?;
@@ -90,9 +91,11 @@ fn supervise(path: &Path) -> Result<(), SuperviseError> {
     if !host::fs::remove_existing_file(path).map_err(SuperviseError::Spec)? {
         return Err(SuperviseError::Revoked);
     }
+    host::failpoint!("supervisor.spec.removed");
     let signals = Signals::install().map_err(system("catch signals"))?;
     let started_at = host::clock::now_micros();
     let clients = Clients::listen(&spec.nonce).map_err(system("listen on the control socket"))?;
+    host::failpoint!("supervisor.socket.up");
     contain::give_up_new_privileges().map_err(system("give up new privileges"))?;
     let mut spoolers = spoolers(&spec).map_err(system("open the output files"))?;
     let oom = contain::OomPreference::prefer_children();
@@ -105,7 +108,9 @@ fn supervise(path: &Path) -> Result<(), SuperviseError> {
     oom.restore();
     let (exit, clients) = match started {
         Ok((tree, around)) => {
+            host::failpoint!("supervisor.tree.started");
             say(&Started::Ready { containment: around.containment, sandbox: around.sandbox, started_at });
+            host::failpoint!("supervisor.ready.said");
             Supervisor::new(&spec, tree, around, started_at, signals, clients, spoolers).run()
         }
         Err(failure) => {
@@ -129,7 +134,9 @@ fn supervise(path: &Path) -> Result<(), SuperviseError> {
             return clean_up();
         }
     };
+    host::failpoint!("supervisor.result.before");
     exit::write(dir, &spec.nonce, &exit).map_err(SuperviseError::Result)?;
+    host::failpoint!("supervisor.result.written");
     // Whoever waits on a connection reads the result as soon as it closes.
     drop(clients);
     clean_up()
@@ -307,6 +314,7 @@ impl<'spec> Supervisor<'spec> {
             read += spooler.pump();
         }
         if read > 0 {
+            host::failpoint!("supervisor.output.spooled");
             self.last_output = host::clock::since_boot();
         }
         if self.output_bytes() > self.spec.limits.output_bytes {
@@ -412,6 +420,7 @@ impl<'spec> Supervisor<'spec> {
             spooler.drain();
         }
         remove_masks(self.spec);
+        host::failpoint!("supervisor.output.drained");
         let outcome = match (self.ending, ended.status) {
             (Some(ending), _) => ending.outcome,
             (None, Some(host::process::Status::Exited(code))) => Outcome::Exited { code },

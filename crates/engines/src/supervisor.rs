@@ -202,7 +202,9 @@ pub async fn start(exe: &Path, launch: Launch) -> Result<Supervised, LaunchError
     let text = serde_json::to_vec(&spec).map_err(LaunchError::Spec)?;
     let path = dir.join(spec::FILE);
     host::fs::write_atomic(&path, &text).map_err(LaunchError::Directory)?;
+    host::failpoint!("launch.spec.written");
     let started = spawn(exe, &path, &dir).await;
+    host::failpoint!("launch.supervisor.answered");
     // A supervisor that read it has removed it; one that did not must not leave secrets behind.
     let removed = host::fs::remove_file(&path);
     let (held, started_at) = match started? {
@@ -225,6 +227,8 @@ async fn spawn(exe: &Path, spec: &Path, dir: &Path) -> Result<Started, LaunchErr
     let log_path = dir.join(LOG);
     let log = host::fs::open_append(&log_path).map_err(LaunchError::Directory)?;
     let command = Command::new(exe).arg("supervise").arg(spec).cwd(dir);
+    let armed = host::failpoint::environment();
+    let command = armed.into_iter().fold(command, |command, (name, value)| command.env(name, value));
     let mut detached = host::process::spawn_detached(&command, log).map_err(LaunchError::Supervisor)?;
     match tokio::time::timeout(START_PATIENCE, ready_line(&mut detached)).await {
         Ok(Some(started)) => Ok(started),

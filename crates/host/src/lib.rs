@@ -7,6 +7,7 @@
 pub mod clock;
 pub mod contain;
 pub mod env;
+pub mod failpoint;
 pub mod fs;
 pub mod hash;
 pub mod net;

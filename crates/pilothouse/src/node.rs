@@ -55,6 +55,7 @@ pub(crate) async fn start(settings: &Settings, roles: Roles) -> Result<Node> {
     }
     let catalog = if roles.serves { catalog::read(settings.jobs(), &data_dir, settings.dev_channel())? } else { None };
     let store = ledger::open(&settings.store(&data_dir)).await?;
+    host::failpoint!("node.ledger.opened");
     let started = start_with(settings, roles, &data_dir, store.clone(), catalog).await;
     if started.is_err() {
         store.close().await;
@@ -82,6 +83,7 @@ async fn start_with(
     let control = Control::new(store.clone(), Clock::default()).with_attempts_dir(worker_config.attempts_dir());
     let mut node = Node { store, worker: None, server: None, endpoint: None, data_dir: data_dir.to_owned() };
     let token_file = if roles.serves { Some(bootstrap::bootstrap(&control, data_dir).await?) } else { None };
+    host::failpoint!("node.token.counted");
     if let Some(catalog) = &catalog {
         catalog::load(&control, catalog).await?;
     }
@@ -110,8 +112,10 @@ async fn start_with(
         Some(Ok(server)) => {
             let address = server.address();
             node.server = Some(server);
+            host::failpoint!("node.server.listening");
             if let Some(token_file) = token_file {
                 node.endpoint = Some(endpoint::write(data_dir, address, &token_file)?);
+                host::failpoint!("node.endpoint.written");
                 tracing::info!("listening on {}, data in {}", endpoint::url_of(address), data_dir.display());
             }
         }

@@ -53,6 +53,7 @@ impl App {
         let cause = Cause::of(actor(session));
         let Some(key) = once.key else {
             let view = detached(Box::pin(command(self.control.clone(), cause))).await?;
+            host::failpoint!("server.command.done");
             self.metrics.count_command(view.is_ok());
             return Ok(Json(view?).into_response());
         };
@@ -61,6 +62,7 @@ impl App {
         if let Some(stored) = self.control.store().find_answer(&key.scope, &key.key).await? {
             return replay(&stored, &key);
         }
+        host::failpoint!("server.keyed.begun");
         let command = Box::pin(command(self.control.clone(), cause.once(Some(key.clone()))));
         let outcome = detached(async move {
             let outcome = command.await;
@@ -68,6 +70,7 @@ impl App {
             outcome
         })
         .await?;
+        host::failpoint!("server.keyed.stored");
         self.metrics.count_command(outcome.is_ok());
         match outcome {
             // A keyed request is answered with what was kept, so that its repeats are answered with the same bytes.

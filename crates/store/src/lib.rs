@@ -107,7 +107,9 @@ impl Store {
     /// Makes a commit durable, all or nothing. Whatever is answered survives `kill -9` and power loss.
     pub async fn commit(&self, commit: Commit) -> Result<Committed, StoreError> {
         let attempts = Meter::ended_attempts(&commit);
+        host::failpoint!("store.commit.before");
         let outcome = both_unhurried!(self.commit(commit));
+        host::failpoint!("store.commit.after");
         self.meter().count_commit(&outcome);
         if matches!(outcome, Ok(Committed::Applied { .. })) {
             self.meter().count_attempts(&attempts);
@@ -182,11 +184,15 @@ impl Store {
 
     /// What was answered to this key before.
     pub async fn find_answer(&self, scope: &str, key: &str) -> Result<Option<StoredAnswer>, StoreError> {
-        both!(self.find_answer(scope, key))
+        let outcome = both!(self.find_answer(scope, key));
+        host::failpoint!("store.dedup.after");
+        outcome
     }
 
     pub async fn list_events(&self, query: &EventQuery) -> Result<EventPage, StoreError> {
-        both!(self.list_events(query))
+        let outcome = both!(self.list_events(query));
+        host::failpoint!("store.events.after");
+        outcome
     }
 
     /// The first event of the commit that led to `version`, with its cause `{commit, command, ids}` as JSON.
@@ -196,7 +202,9 @@ impl Store {
 
     /// Completes what was done and claims what is due, in one commit.
     pub async fn work(&self, done: Vec<Ack>, claim: Claim) -> Result<Worked, StoreError> {
+        host::failpoint!("store.claim.before");
         let outcome = both_unhurried!(self.work(done, claim));
+        host::failpoint!("store.claim.after");
         outcome.inspect(|worked| self.meter().count_work(worked))
     }
 
@@ -206,13 +214,17 @@ impl Store {
         lease: std::time::Duration,
         now: domain::time::Timestamp,
     ) -> Result<Heartbeat, StoreError> {
+        host::failpoint!("store.heartbeat.before");
         let outcome = both!(self.heartbeat(beats, lease, now));
+        host::failpoint!("store.heartbeat.after");
         outcome.inspect(|heard| self.meter().count_heartbeat(heard))
     }
 
     /// Makes tasks ready again whose lease ended: by time on PostgreSQL; on SQLite those of other incarnations.
     pub async fn reap(&self, incarnation: &str, limit: u32) -> Result<Reaped, StoreError> {
+        host::failpoint!("store.reap.before");
         let outcome = both!(self.reap(incarnation, limit));
+        host::failpoint!("store.reap.after");
         outcome.inspect(|reaped| self.meter().count_reaped(reaped))
     }
 
@@ -225,7 +237,10 @@ impl Store {
         incarnation: &str,
         lease: std::time::Duration,
     ) -> Result<Option<domain::task::Task>, StoreError> {
-        both!(self.adopt(task, old, incarnation, lease))
+        host::failpoint!("store.adopt.before");
+        let outcome = both!(self.adopt(task, old, incarnation, lease));
+        host::failpoint!("store.adopt.after");
+        outcome
     }
 
     /// Leases that other incarnations still hold, so that a restarted process can adopt their attempts first.
@@ -239,7 +254,10 @@ impl Store {
         now: domain::time::Timestamp,
         limit: u32,
     ) -> Result<(u32, Option<domain::time::Timestamp>), StoreError> {
-        both!(self.promote(now, limit))
+        host::failpoint!("store.promote.before");
+        let outcome = both!(self.promote(now, limit));
+        host::failpoint!("store.promote.after");
+        outcome
     }
 
     pub async fn find_task(&self, id: &domain::ids::TaskId) -> Result<Option<domain::task::Task>, StoreError> {
@@ -256,7 +274,10 @@ impl Store {
 
     /// Deletes one slice of what retention no longer keeps; how many rows went.
     pub async fn prune(&self, retention: &Retention) -> Result<u64, StoreError> {
-        both!(self.prune(retention))
+        host::failpoint!("store.prune.before");
+        let outcome = both!(self.prune(retention));
+        host::failpoint!("store.prune.after");
+        outcome
     }
 
     /// Writes a consistent copy of an SQLite ledger; PostgreSQL is backed up with its own tools and refuses.

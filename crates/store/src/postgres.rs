@@ -75,6 +75,7 @@ impl PostgresStore {
         let patience = connector.patience;
         let prepared = async {
             connect::check_fitness(&client).await?;
+            host::failpoint!("postgres.open.connected");
             migrate::migrate(&mut client).await
         };
         let epoch = tokio::time::timeout(patience.open(), prepared).await.unwrap_or_else(|_| Err(fault::silent()))?;
@@ -115,6 +116,7 @@ impl PostgresStore {
         self.inner.known.forget(Tables::of(&commit.rows));
         let committed = settled?;
         if matches!(committed, Committed::Applied { .. }) {
+            host::failpoint!("postgres.commit.unannounced");
             self.announce(&commit);
         }
         Ok(committed)

@@ -47,9 +47,12 @@ impl Worker {
             return Ok(());
         }
         let done = Cause::of(self.actor()).acknowledging(lease.done());
-        match move_branch(&repository, &protocol, &payload).await {
+        let moved = move_branch(&repository, &protocol, &payload).await;
+        host::failpoint!("worker.advance.moved");
+        match moved {
             Ok(diff) => {
                 self.control.branch_advanced(id, payload.step, &payload.new, diff, &done).await?;
+                host::failpoint!("worker.advance.reported");
                 Ok(())
             }
             Err(GitError::Moved { found, .. }) => {
@@ -97,8 +100,10 @@ async fn move_branch(repository: &Repository, protocol: &Protocol, payload: &Pay
     let branch = BranchName::parse(&payload.branch)?;
     let new = ObjectId::parse(&payload.new)?;
     let old = payload.old.as_deref().map(ObjectId::parse).transpose()?;
+    host::failpoint!("worker.advance.begun");
     // The remote first: it is what others see, and it compares.
     repository.mirror.push(&repository.remote, &branch, old.as_ref(), &new).await?;
+    host::failpoint!("worker.advance.pushed");
     match repository.mirror.advance_branch(&branch, old.as_ref(), &new).await {
         Ok(_) => {}
         // Our copy of the branch is only a cache, and another machine may have moved the branch before.

@@ -82,6 +82,7 @@ impl Worker {
             Err(error @ LaunchError::Died { .. }) => return Ok(Checked::CutOff { why: full(&error) }),
             Err(error) => (QaVerdict::Inconclusive, None, full(&error)),
         };
+        host::failpoint!("worker.check.ended");
         let printed = spool::tail(&dir, Stream::Output, MAX_DETAIL).map_err(Failure::retry)?;
         let printed = host::text::clean(&printed.bytes);
         self.keep_output(attempt, argv, &ending, &printed)?;

@@ -41,7 +41,9 @@ pub async fn start(config: WorkerConfig, control: Control) -> Result<Handle, Sta
     };
     host::task::spawn("heartbeat", worker.clone().heartbeat());
     let slots = Slots::new(&worker.config);
+    host::failpoint!("worker.start.alive");
     worker.recover(&slots).await.map_err(StartError::Recovery)?;
+    host::failpoint!("worker.start.recovered");
     let looking = worker.clone();
     host::task::spawn("survey", async move {
         // Whoever needs it and finds nothing tries again, and says so.
@@ -144,6 +146,7 @@ impl Worker {
     pub(crate) async fn begin(&self, task: Task, sent_at: Duration, slots: &Slots) {
         let Ok(room) = Arc::clone(slots.of(task.kind.lane())).acquire_owned().await else { return };
         let Some(lease) = self.leases.take(task, self.deadline_from(sent_at)) else { return };
+        host::failpoint!("worker.task.claimed");
         let worker = self.clone();
         self.tracker.spawn(host::task::spawn("task", async move {
             let meter = worker.control.store().meter();
@@ -187,6 +190,7 @@ impl Worker {
 
     /// Acknowledges a task by itself, for as long as its lease may still hold.
     pub(crate) async fn acknowledge(&self, ack: Ack) {
+        host::failpoint!("worker.ack.before");
         let cause = control::Cause::of(self.actor()).acknowledging(ack);
         for pause in [10, 100, 1_000, 5_000] {
             match self.control.record(&cause, &"acknowledge", control::ledger::Rendered::default()).await {

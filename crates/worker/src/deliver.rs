@@ -25,7 +25,9 @@ impl Worker {
         let repeated = message.may_have_arrived();
         let sending = Cause::of(self.actor()).acknowledging(lease.keep());
         self.control.advance_message(id, &MessageEvent::Sending { fence: lease.fence.0 }, &sending).await?;
+        host::failpoint!("worker.message.sending");
         let outcome = self.send(&message, repeated);
+        host::failpoint!("worker.message.sent");
         let done = Cause::of(self.actor()).acknowledging(lease.done());
         self.control.advance_message(id, &outcome, &done).await?;
         Ok(())

@@ -105,6 +105,7 @@ impl Worker {
         let begin = lease.begin(&self.incarnation);
         let keep = Cause::of(self.actor()).acknowledging(lease.keep());
         let protocol = self.control.start_step(protocol.id, step.id, begin, &engine, &keep).await?;
+        host::failpoint!("worker.step.begun");
         let Some((step, attempt)) = held_attempt(&protocol, step.id, lease) else {
             // A gate asks first, or somebody paused.
             self.acknowledge(lease.done()).await;
@@ -125,6 +126,7 @@ impl Worker {
                 Err(error) => failed(error.kind(), full(&error)),
             },
         };
+        host::failpoint!("worker.step.ended");
         self.end_step(lease, &protocol, &step, &attempt, Some(&bench), ran).await
     }
 
@@ -283,8 +285,10 @@ impl Worker {
                 (EngineEnd { end, failure, .. }, _) => Executed { end, failure, candidate: None, fall_back },
             },
         };
+        host::failpoint!("worker.step.taken");
         let report = || self.control.finish_step(protocol.id, step.id, attempt.fence, result.clone(), &done);
         self.persist(lease, report).await?;
+        host::failpoint!("worker.step.reported");
         self.forget_worktree(attempt);
         Ok(())
     }

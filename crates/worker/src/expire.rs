@@ -20,6 +20,7 @@ impl Worker {
             Err(error) if control::runs::is_settled(&error) => self.acknowledge(lease.done()).await,
             outcome => outcome?,
         }
+        host::failpoint!("worker.gate.expired");
         Ok(())
     }
 }

@@ -14,13 +14,15 @@ const PRUNE_EVERY: Duration = Duration::from_secs(60);
 
 impl Worker {
     pub(crate) async fn housekeep(self) {
-        let mut pruned_at = host::clock::monotonic();
+        // The first time at once, so that a worker that never lives long also prunes.
+        let mut pruned_at = None;
         while !self.draining.is_cancelled() {
             let next = self.promote().await;
             self.reap().await;
-            if pruned_at.elapsed() > PRUNE_EVERY {
+            host::failpoint!("worker.housekeeping.reaped");
+            if pruned_at.is_none_or(|at: std::time::Instant| at.elapsed() > PRUNE_EVERY) {
                 self.prune().await;
-                pruned_at = host::clock::monotonic();
+                pruned_at = Some(host::clock::monotonic());
             }
             // A gate expires when it is due, not a poll later.
             let pause =

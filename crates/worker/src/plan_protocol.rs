@@ -77,6 +77,7 @@ impl Worker {
         let begin = lease.begin(&self.incarnation);
         let keep = Cause::of(self.actor()).acknowledging(lease.keep());
         let protocol = self.control.begin_plan(protocol.id, begin, &engine, &keep).await?;
+        host::failpoint!("worker.plan.begun");
         let Some(attempt) = protocol.planning().filter(|attempt| attempt.fence == lease.fence).cloned() else {
             self.acknowledge(lease.done()).await;
             return Ok(());
@@ -225,6 +226,7 @@ impl Worker {
                 return self.fail_plan(lease, protocol, attempt, why, Some(end)).await;
             }
         };
+        host::failpoint!("worker.plan.written");
         let finished = FinishedPlan {
             keep_steps: !protocol.steps.is_empty(),
             document: protocol.spec.as_ref().map(|spec| spec.document.clone()),
@@ -235,6 +237,7 @@ impl Worker {
         };
         let done = Cause::of(self.actor()).acknowledging(lease.done());
         self.persist(lease, || self.control.finish_plan(protocol.id, attempt.fence, finished.clone(), &done)).await?;
+        host::failpoint!("worker.plan.reported");
         Ok(())
     }
 

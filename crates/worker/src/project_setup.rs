@@ -19,7 +19,10 @@ impl Worker {
         let keep = Cause::of(self.actor()).acknowledging(lease.keep());
         let started = ProjectCommand::SetupStarted { worker: self.incarnation.clone() };
         self.control.command_project(project.id, started, &keep, |_| Rendered::default()).await?;
-        let command = match self.fetch_base(&project).await {
+        host::failpoint!("worker.setup.begun");
+        let fetched = self.fetch_base(&project).await;
+        host::failpoint!("worker.setup.fetched");
+        let command = match fetched {
             Ok(head) => ProjectCommand::SetupCompleted { head: Some(head) },
             Err(error) if error.is_transient() => return Err(Failure::retry(full(&error))),
             Err(error) => ProjectCommand::SetupFailed { reason: full(&error) },

@@ -53,13 +53,19 @@ impl Worker {
             }
             started => started?,
         };
+        host::failpoint!("worker.run.begun");
         let Some(attempt) = run.running().cloned() else {
             // Refused at the last moment: what was approved is no longer what would run.
             self.acknowledge(lease.done()).await;
             return Ok(());
         };
         let finished = match supervisor::start(&self.config.exe, self.launch(lease, &run.job, &attempt)?).await {
-            Ok(supervised) => finished_of(&run.job, &self.watch_run(lease, id, &attempt, &supervised).await?),
+            Ok(supervised) => {
+                host::failpoint!("worker.run.started");
+                let exit = self.watch_run(lease, id, &attempt, &supervised).await?;
+                host::failpoint!("worker.run.ended");
+                finished_of(&run.job, &exit)
+            }
             // The program did not start: a result like any other.
             Err(LaunchError::Program(failure)) => Finished {
                 ending: Ending::Failed,
@@ -123,6 +129,7 @@ impl Worker {
         }
         let dir = self.attempt_dir(&attempt);
         let adopted = supervisor::adopt(&dir, &attempt.nonce).await;
+        host::failpoint!("worker.run.found");
         let keep = Cause::of(self.actor()).acknowledging(lease.keep());
         let adopt = || self.control.adopt_run(&run.id, attempt.fence, lease.fence, &keep);
         let (run, exit) = match adopted {
@@ -150,6 +157,7 @@ impl Worker {
             Err(error) => return Err(Failure::retry(error)),
         };
         let Some(attempt) = run.running().cloned() else { return Err(Failure::Fenced) };
+        host::failpoint!("worker.run.taken-over");
         let finished = finished_of(&run.job, &exit);
         self.finish_run(lease, &run, &attempt, finished).await
     }
@@ -273,7 +281,10 @@ impl Worker {
         let cause = Cause::of(self.actor()).acknowledging(lease.done());
         loop {
             match self.control.finish_run(&run.id, attempt, finished.clone(), &cause).await {
-                Ok(_) => return Ok(()),
+                Ok(_) => {
+                    host::failpoint!("worker.run.reported");
+                    return Ok(());
+                }
                 Err(CommandError::Store(error)) if error.0.is_transient() => {
                     tokio::select! {
                         () = tokio::time::sleep(Duration::from_millis(500)) => {}

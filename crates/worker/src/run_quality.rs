@@ -90,6 +90,7 @@ impl Worker {
         let begin = lease.begin(&self.incarnation);
         let keep = self.keeping(lease);
         let protocol = self.control.start_qa(protocol.id, step.id, begin, engine, &keep).await?;
+        host::failpoint!("worker.quality.begun");
         let Some((step, attempt)) = held_attempt(&protocol, step.id, lease) else {
             self.acknowledge(lease.done()).await;
             return Ok(());
@@ -177,11 +178,13 @@ impl Worker {
         attempt: &Attempt,
         judged: Judged,
     ) -> Result<(), Failure> {
+        host::failpoint!("worker.quality.judged");
         let done = Cause::of(self.actor()).acknowledging(lease.done());
         match judged {
             Judged::Report(report) => {
                 let tell = || self.control.finish_qa(protocol, step.id, attempt.fence, (*report).clone(), &done);
                 self.persist(lease, tell).await?;
+                host::failpoint!("worker.quality.reported");
             }
             Judged::Stopped => {
                 self.control.stop_step(protocol, step.id, attempt.fence, &done).await?;

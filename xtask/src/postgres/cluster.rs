@@ -37,6 +37,8 @@ pub(crate) struct Facts {
 pub(crate) struct Cluster {
     pub(crate) facts: Facts,
     server: Child,
+    port: u16,
+    installed: Installed,
     directory: PrivateDirectory,
 }
 
@@ -57,11 +59,19 @@ impl Cluster {
             address,
             version,
             origin,
-            bin: installed.bin,
+            bin: installed.bin.clone(),
             directory: directory.path.clone(),
             pid: server.id(),
         };
-        Ok(Cluster { facts, server, directory })
+        Ok(Cluster { facts, server, port, installed, directory })
+    }
+
+    /// A crash as far as the server's data can tell, and a start at the same port.
+    pub(crate) fn restart(&mut self) -> Result<()> {
+        end(&mut self.server, CRASH)?;
+        self.server = self.installed.serve_at(self.port)?.context("somebody else took the server's port meanwhile")?;
+        self.facts.pid = self.server.id();
+        Ok(())
     }
 
     /// Asks the server to end, insists, and removes the directory.
@@ -73,6 +83,9 @@ impl Cluster {
 
 /// To PostgreSQL: a fast shutdown, then an immediate one, then the end; with the seconds that each is given.
 const SHUTDOWN: &[(Signal, u64)] = &[(Signal::INT, 20), (Signal::QUIT, 5), (Signal::KILL, 5)];
+
+/// An immediate shutdown: nothing is written any more.
+const CRASH: &[(Signal, u64)] = &[(Signal::QUIT, 10), (Signal::KILL, 5)];
 
 /// Ends the process that was started here and no other.
 fn end(server: &mut Child, signals: &[(Signal, u64)]) -> Result<()> {
@@ -161,22 +174,28 @@ impl Installed {
         // Between choosing a free port and listening on it somebody else may take it, so a few tries are made.
         for _ in 0..5 {
             let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
-            let log = std::fs::File::create(self.log())?;
-            let mut postgres = self.program("postgres");
-            postgres.arg("-D").arg(self.data()).args(["-p", &port.to_string()]);
-            // A group of its own: Ctrl-C on the terminal is for the tests, the server ends when they have ended.
-            postgres.process_group(0).stdout(log.try_clone()?).stderr(log);
-            let mut server = postgres.spawn().context("cannot run postgres")?;
-            match self.wait_until_ready(&mut server) {
-                Ok(true) => return Ok((server, port)),
-                Ok(false) => {}
-                Err(error) => {
-                    end(&mut server, SHUTDOWN)?;
-                    return Err(error);
-                }
+            if let Some(server) = self.serve_at(port)? {
+                return Ok((server, port));
             }
         }
         bail!("no free port on 127.0.0.1 stayed free")
+    }
+
+    /// `None` when the port is taken.
+    fn serve_at(&self, port: u16) -> Result<Option<Child>> {
+        let log = std::fs::File::create(self.log())?;
+        let mut postgres = self.program("postgres");
+        postgres.arg("-D").arg(self.data()).args(["-p", &port.to_string()]);
+        // A group of its own: Ctrl-C on the terminal is for the tests, the server ends when they have ended.
+        postgres.process_group(0).stdout(log.try_clone()?).stderr(log);
+        let mut server = postgres.spawn().context("cannot run postgres")?;
+        match self.wait_until_ready(&mut server) {
+            Ok(is_ready) => Ok(is_ready.then_some(server)),
+            Err(error) => {
+                end(&mut server, SHUTDOWN)?;
+                Err(error)
+            }
+        }
     }
 
     /// Whether the server accepts connections; false when it ended because its port was taken.

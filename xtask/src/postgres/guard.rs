@@ -1,10 +1,10 @@
 //! The process between a task and its cluster.
 //!
 //! A task that is killed cannot clean up, so it never owns the server. It starts a guard, which starts the server,
-//! says one line about it, and reads from a pipe that the task never writes to. However the task ends, the pipe
-//! closes, and the guard stops the server and removes its directory.
+//! says one line about it, and reads from a pipe. However the task ends, the pipe closes, and the guard stops the server
+//! and removes its directory. Who wants a server that crashes writes [`RESTART`] into the pipe and reads a line again.
 
-use std::io::{BufRead as _, BufReader, Read, Write as _};
+use std::io::{BufRead, BufReader, Write as _};
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, ChildStdin, Command, ExitCode, Stdio};
 
@@ -15,6 +15,8 @@ use super::cluster::{Cluster, Facts};
 use super::find::Binaries;
 
 pub(crate) const TASK: &str = "guard-postgres";
+/// Asks for an immediate shutdown and a start at the same address.
+const RESTART: &str = "restart immediate";
 
 #[derive(Serialize, Deserialize)]
 enum Report {
@@ -31,8 +33,9 @@ pub(crate) struct Guarded {
 
 impl Guarded {
     pub(crate) fn start(binaries: &Binaries) -> Result<Guarded> {
-        let mut guard = Command::new(std::env::current_exe()?)
-            .args([TASK, &serde_json::to_string(binaries)?])
+        let [program, arguments @ ..] = &command(binaries)?[..] else { bail!("the guard has no program") };
+        let mut guard = Command::new(program)
+            .args(arguments)
             // Ctrl-C reaches the terminal's whole group; the guard must outlive it.
             .process_group(0)
             .stdin(Stdio::piped())
@@ -71,15 +74,22 @@ impl Drop for Guarded {
     }
 }
 
+/// The command line of a guard over a cluster of these programs.
+pub(crate) fn command(binaries: &Binaries) -> Result<Vec<String>> {
+    let program = std::env::current_exe()?.display().to_string();
+    Ok(vec![program, TASK.to_owned(), serde_json::to_string(binaries)?])
+}
+
 /// The guard's whole life.
 pub(crate) fn run(arguments: &[String]) -> Result<ExitCode> {
     let [binaries] = arguments else { bail!("{TASK} is started by other tasks") };
     let binaries: Binaries = serde_json::from_str(binaries)?;
     match Cluster::start(&binaries) {
-        Ok(cluster) => {
+        Ok(mut cluster) => {
             report(&Report::Ready(cluster.facts.clone()))?;
-            wait_for_the_end(&mut std::io::stdin());
+            let obeyed = obey(&mut cluster, std::io::stdin().lock());
             cluster.stop()?;
+            obeyed?;
             Ok(ExitCode::SUCCESS)
         }
         Err(error) => {
@@ -96,6 +106,15 @@ fn report(report: &Report) -> Result<()> {
     Ok(())
 }
 
-fn wait_for_the_end(pipe: &mut impl Read) {
-    let _ = std::io::copy(pipe, &mut std::io::sink());
+/// Does as the pipe says until it closes.
+fn obey(cluster: &mut Cluster, pipe: impl BufRead) -> Result<()> {
+    // A pipe that cannot be read any more is closed.
+    for line in pipe.lines().map_while(Result::ok).filter(|line| line == RESTART) {
+        if let Err(error) = cluster.restart() {
+            report(&Report::Failed(format!("{error:#}")))?;
+            bail!("{line}: {error:#}");
+        }
+        report(&Report::Ready(cluster.facts.clone()))?;
+    }
+    Ok(())
 }

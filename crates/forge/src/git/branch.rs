@@ -28,6 +28,7 @@ impl Mirror {
         let name = RefName::of_attempt(fence);
         let _held = self.hold().await;
         self.run_unlocking(|| self.call("update-ref").args([name.as_str(), commit.as_str()])).await?.succeeded()?;
+        host::failpoint!("forge.attempt.kept");
         Ok(())
     }
 
@@ -68,6 +69,7 @@ impl Mirror {
         let answer = self
             .run_unlocking(|| self.call("update-ref").args([name.as_str(), new.as_str(), expected.as_str()]))
             .await?;
+        host::failpoint!("forge.branch.moved");
         if answer.status.success() {
             return Ok(if old == Some(new) { Advance::AlreadyThere } else { Advance::Moved });
         }
@@ -106,6 +108,7 @@ impl Mirror {
             .arg(target.argument())
             .arg(format!("{new}:{name}"));
         let answer = self.git.run(call).await?;
+        host::failpoint!("forge.push.done");
         let text = String::from_utf8_lossy(&answer.stdout).into_owned();
         let outcome = text.lines().find_map(|line| line.split_once(&format!("\t{new}:{name}\t")));
         let Some((flag, summary)) = outcome else { return Err(answer.failure()) };

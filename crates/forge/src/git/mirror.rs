@@ -105,6 +105,7 @@ impl Mirror {
             let missing = answer.stderr.contains("couldn't find remote ref");
             return Err(if missing { GitError::NoSuchBranch { branch: base.clone() } } else { answer.failure() });
         }
+        host::failpoint!("forge.fetch.done");
         let tip = self.resolve(&fetched).await?;
         tip.ok_or_else(|| GitError::NoSuchBranch { branch: base.clone() })
     }
@@ -229,11 +230,13 @@ async fn create(git: &Git, dir: &Path, format: ObjectFormat) -> Result<(), GitEr
         Ok(answer) => answer.succeeded().map(drop),
         Err(error) => Err(error),
     };
+    host::failpoint!("forge.mirror.made");
     let moved = created.and_then(|()| match host::fs::rename(&made, dir) {
         // Somebody else was faster.
         Err(_) if is_mirror(dir) => Ok(()),
         other => Ok(other?),
     });
+    host::failpoint!("forge.mirror.moved");
     // Best effort: after a successful move there is nothing left here.
     let _ = host::fs::remove_dir_all(&made);
     moved

@@ -43,12 +43,14 @@ impl Mirror {
         let worktree = self.place(dir)?;
         worktree.clear()?;
         host::fs::create_private_dir(&worktree.dir)?;
+        host::failpoint!("forge.checkout.emptied");
         let call = worktree.call("read-tree").args(["--reset", "-u", "--no-recurse-submodules", commit.as_str()]);
         let answer = self.git.run(call).await?;
         if answer.stderr.contains("failed to unpack tree object") || answer.stderr.contains("Not a valid object name") {
             return Err(GitError::NoSuchObject { object: commit.to_string() });
         }
         answer.succeeded()?;
+        host::failpoint!("forge.checkout.filled");
         Ok(worktree)
     }
 
@@ -124,7 +126,9 @@ impl Worktree {
         if tree == parent_tree {
             return Ok(Snapshot { commit: parent.clone(), tree, changed: false });
         }
+        host::failpoint!("forge.snapshot.tree-written");
         let commit = self.mirror.commit_tree(&tree, parent, info).await?;
+        host::failpoint!("forge.snapshot.committed");
         Ok(Snapshot { commit, tree, changed: true })
     }
 

@@ -188,7 +188,13 @@ pub(crate) const KEYS: &[Key] = &[
     key("worker.engine_stall", Kind::Duration, Some("3m"), "how long an engine may only wait for its model"),
     key("worker.engine_wall", Kind::Duration, Some("1h"), "how long one run of an engine may take"),
     key("worker.fast_slots", ONE_OR_MORE, Some("64"), "other tasks at once in this process"),
-    key("worker.lease", Kind::Duration, Some("30s"), "PostgreSQL: how long a claim lasts without a heartbeat"),
+    key(
+        "worker.lease",
+        // Three heartbeats have to fit into it, each with its way to the database and back.
+        Kind::DurationFrom { min_ms: 500 },
+        Some("30s"),
+        "PostgreSQL: how long a claim lasts without a heartbeat; 500ms at least",
+    ),
     key("worker.outlive", Kind::Duration, Some("30s"), "SQLite: how long work lives on when its worker is gone"),
 ];
 

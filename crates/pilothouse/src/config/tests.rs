@@ -80,6 +80,15 @@ fn values_have_units() {
 }
 
 #[test]
+fn a_lease_has_room_for_its_heartbeats() {
+    let refused = file("worker.lease = \"499ms\"").unwrap_err();
+    assert!(refused.contains("worker.lease: not a span such as 30s or 15m, from 500ms on"), "{refused}");
+
+    let least = Settings::merge([file("worker.lease = \"500ms\"").unwrap()]);
+    assert_eq!(least.worker("/d".into(), "/e".into()).lease.as_millis(), 500);
+}
+
+#[test]
 fn nothing_said_is_what_the_crates_say() {
     let settings = Settings::merge([]);
 

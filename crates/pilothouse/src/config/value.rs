@@ -20,6 +20,10 @@ pub(crate) enum Kind {
     Size,
     /// `90s`, `15m`, `24h`, `7d`.
     Duration,
+    /// The same, no shorter than this many milliseconds.
+    DurationFrom {
+        min_ms: u64,
+    },
     /// In the environment separated by commas.
     List,
     Choice(&'static [&'static str]),
@@ -63,6 +67,10 @@ impl Kind {
                 Some(span) if !span.is_zero() => Ok(Value::Duration(span)),
                 _ => wrong(),
             },
+            Self::DurationFrom { min_ms } => match parse_duration(text) {
+                Some(span) if span >= Duration::from_millis(min_ms) => Ok(Value::Duration(span)),
+                _ => wrong(),
+            },
             Self::List => Ok(Value::List(
                 text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(str::to_owned).collect(),
             )),
@@ -81,6 +89,9 @@ impl Kind {
             Self::Count { min } => format!("a whole number from {min} on"),
             Self::Size => "a size such as 64KiB".to_owned(),
             Self::Duration => "a span such as 30s, 15m, 24h or 7d".to_owned(),
+            Self::DurationFrom { min_ms } => {
+                format!("a span such as 30s or 15m, from {} on", render_duration(Duration::from_millis(min_ms)))
+            }
             Self::List => "a list of texts".to_owned(),
             Self::Choice(words) => format!("one of {}", words.join(", ")),
         }

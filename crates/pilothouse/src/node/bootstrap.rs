@@ -41,6 +41,7 @@ async fn keep(control: &Control, path: &Path, secret: &str) -> Result {
 async fn first(control: &Control, path: &Path) -> Result {
     let secret = control::tokens::draw_secret();
     host::fs::write_atomic(path, format!("{secret}\n").as_bytes())?;
+    host::failpoint!("node.token.written");
     match control.bootstrap_with(&secret).await {
         Ok(true) => {
             tracing::info!("Made the person `owner`; the admin token is in {}", path.display());

@@ -289,6 +289,7 @@ impl Flusher {
         let begun = host::clock::monotonic();
         let answers = self.answers(&commits).await;
         self.shared.meter.count_flush(commits.len(), begun.elapsed());
+        host::failpoint!("postgres.batch.answered");
         let mut queue = self.shared.lock();
         for member in &batch {
             queue.release(&member.keys);
@@ -302,6 +303,7 @@ impl Flusher {
             // Whoever stopped waiting does not want to know.
             drop(member.reply.send(answer));
         }
+        host::failpoint!("postgres.batch.told");
     }
 
     /// One answer for each commit.
@@ -386,9 +388,11 @@ impl Session {
     async fn exchange(&mut self, commits: &[Arc<Commit>], repeats: Repeats) -> Result<Vec<Answer>, Fault> {
         let refs: Vec<&Commit> = commits.iter().map(AsRef::as_ref).collect();
         let composed = statement::compose(&refs, repeats);
+        host::failpoint!("postgres.batch.built");
         let prepared = self.prepared(composed.text).await?;
         let answer =
             self.client.query_one(&prepared, &composed.parameters.as_sql()).await.map_err(|error| Fault::of(&error))?;
+        host::failpoint!("postgres.batch.committed");
         let mut applied = vec![false; commits.len()];
         for place in statement::places(&answer) {
             if let Some(applied) = applied.get_mut(place) {

@@ -218,6 +218,7 @@ async fn work_fast(client: &deadpool_postgres::Client, done: &[Ack], claim: &Cla
     let text = format!("WITH {}\nSELECT lost.places, c.* FROM {source} LEFT JOIN claimed c ON true", with.join(",\n"));
     let statement = client.prepare_cached(&text).await.map_err(|error| Fault::of(&error))?;
     let rows = client.query(&statement, &parameters.as_sql()).await.map_err(|error| Fault::of(&error))?;
+    host::failpoint!("postgres.fast-claim.committed");
     let lost = lost(rows.first().and_then(|row| row.get(0)), &asked);
     Ok((lost, in_order_of_fences(&rows, 1)?))
 }
@@ -283,7 +284,9 @@ async fn work_engine(client: &mut deadpool_postgres::Client, done: &[Ack], claim
             .map_err(|error| Fault::of(&error))?;
         tx.execute(&statement, &[&projects, &fences]).await.map_err(|error| Fault::of(&error))?;
     }
+    host::failpoint!("postgres.engine-claim.before-commit");
     tx.commit().await.map_err(|error| Fault::of(&error))?;
+    host::failpoint!("postgres.engine-claim.after-commit");
     Ok((not_counted, tasks))
 }
 

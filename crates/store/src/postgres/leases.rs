@@ -35,6 +35,7 @@ impl HeartbeatConnection {
     }
 
     async fn beat(&self, beats: &[Beat], lease: i64) -> Result<Vec<tokio_postgres::Row>, StoreError> {
+        host::failpoint!("postgres.heartbeat.sent");
         let mut session = self.session.lock().await;
         let (client, statement) = match session.take() {
             Some(open) if !open.0.is_closed() => open,

@@ -35,7 +35,9 @@ pub(super) async fn migrate(client: &mut Client) -> Result<String, StoreError> {
         )
         .await
         .map_err(|error| fault::of(&error))?;
+        host::failpoint!("postgres.migrate.before-commit");
         tx.commit().await.map_err(|error| fault::of(&error))?;
+        host::failpoint!("postgres.migrate.after-commit");
         tracing::info!(schema = next.version, "Migrated the database to schema {}", next.version);
     }
 }

@@ -106,9 +106,11 @@ impl Checkpoints {
 
 /// Whether the whole log was moved.
 fn checkpoint(conn: &Connection, mode: &str) -> bool {
+    host::failpoint!("sqlite.checkpoint.before");
     let moved = conn.query_row(&format!("PRAGMA wal_checkpoint({mode})"), (), |row| {
         Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?))
     });
+    host::failpoint!("sqlite.checkpoint.after");
     match moved {
         Ok((busy, log, done)) => busy == 0 && log == done,
         Err(error) => {

@@ -100,6 +100,7 @@ impl Ledger {
         let now = commit.cause.now;
         if let Some(dedup) = &commit.cause.dedup {
             self.take_key(dedup, commit, now)?;
+            host::failpoint!("sqlite.dedup.taken");
         }
         if let Some(ack) = &commit.ack
             && !self.acknowledge(ack, now)?
@@ -125,7 +126,9 @@ impl Ledger {
         for row in &commit.rows[own_rows..] {
             self.write_child(row, commit, rules::row_version(version), now)?;
         }
+        host::failpoint!("sqlite.rows.written");
         self.write_events(commit, version, now)?;
+        host::failpoint!("sqlite.events.written");
         for entry in &commit.entries {
             self.enter(entry, now)?;
         }
@@ -140,6 +143,7 @@ impl Ledger {
         for task in &commit.tasks {
             self.store_task(task, now)?;
         }
+        host::failpoint!("sqlite.tasks.stored");
         Ok(version)
     }
 

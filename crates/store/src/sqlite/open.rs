@@ -35,6 +35,7 @@ pub(super) fn open(path: &Path) -> Result<SqliteStore, StoreError> {
         return Err(StoreError::Unfit { reason });
     }
     let owner = Owner::take(path)?;
+    host::failpoint!("sqlite.open.owned");
     // Made by us first, so that nobody else can read what is in it; SQLite gives its other files the same mode.
     let file = host::fs::open_append(path).map_err(|error| unfit(path, &error))?;
     refuse_network_filesystem(path, &file)?;
@@ -48,6 +49,7 @@ pub(super) fn open(path: &Path) -> Result<SqliteStore, StoreError> {
     }
     let epoch = migrate(&mut conn, schema.unwrap_or(0))?;
     grow_log(&conn).map_err(fault::of)?;
+    host::failpoint!("sqlite.open.log-grown");
     let fences =
         conn.query_row("SELECT value FROM counters WHERE name = 'fences'", (), |row| row.get(0)).map_err(fault::of)?;
     let checkpoints = Checkpoints::start(&mut conn, connect(path, 1024)?)?;
@@ -145,7 +147,9 @@ fn migrate(conn: &mut Connection, found: i64) -> Result<String, StoreError> {
             set_meta(&tx, "epoch", &host::random::base62(12)).map_err(fault::of)?;
         }
         set_meta(&tx, "schema_version", &migration.version.to_string()).map_err(fault::of)?;
+        host::failpoint!("sqlite.migrate.before-commit");
         tx.commit().map_err(fault::of)?;
+        host::failpoint!("sqlite.migrate.after-commit");
     }
     conn.query_row("SELECT value FROM meta WHERE key = 'epoch'", (), |row| row.get(0)).map_err(fault::of)
 }

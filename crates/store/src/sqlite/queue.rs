@@ -257,6 +257,7 @@ impl Ledger {
         }
         drop(statement);
         if !rows.is_empty() {
+            host::failpoint!("sqlite.claim.leased");
             self.give_fences(i64::try_from(rows.len()).unwrap_or(i64::MAX))?;
         }
         Ok(rows)

@@ -306,6 +306,7 @@ impl Desk {
         for job in members {
             job.answer(&outcome);
         }
+        host::failpoint!("sqlite.group.answered");
         if !closing {
             self.checkpoints.after_commit(&self.ledger.conn);
         }
@@ -324,6 +325,7 @@ impl Desk {
             members.push(first);
             return (Err(self.failed(error)), closing);
         }
+        host::failpoint!("sqlite.group.begun");
         let mut next = Some(first);
         while let Some(job) = next.take() {
             if let Err(error) = self.member(job, members) {
@@ -337,8 +339,12 @@ impl Desk {
                 }
             }
         }
+        host::failpoint!("sqlite.commit.before");
         match self.execute("COMMIT") {
-            Ok(()) => (Ok(()), closing),
+            Ok(()) => {
+                host::failpoint!("sqlite.commit.after");
+                (Ok(()), closing)
+            }
             Err(error) => (Err(self.failed(error)), closing),
         }
     }
@@ -352,6 +358,7 @@ impl Desk {
             self.execute("SAVEPOINT job")?;
         }
         let keep = job.run(&mut self.ledger);
+        host::failpoint!("sqlite.job.done");
         members.push(job);
         if let Some(error) = self.ledger.fatal.take() {
             return Err(error);

@@ -1,0 +1,107 @@
+//! One server and two workers on one PostgreSQL, each with a data directory of its own as on machines of their own, and
+//! each behind a wire that can be interrupted. Customers ask for jobs meanwhile.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use crate::{
+    fault::Setting,
+    ledger::Ledger,
+    load::Customers,
+    node::{Node, Program, Role, Seat, Target},
+    place::Place,
+    rest::{self, Closing},
+    violation::{Kind, Violation},
+    wire::Wire,
+};
+
+const CUSTOMERS: u64 = 4;
+/// The data directories of the server and of the workers.
+const DATA: [&str; 3] = ["data", "data-a", "data-b"];
+/// Two leases may pass between the death of a worker and the first sign of its work elsewhere.
+pub const LEASE: Duration = Duration::from_millis(500);
+/// For controls: nobody stands still for longer.
+pub const LONG_LEASE: Duration = Duration::from_secs(30);
+
+#[derive(Debug)]
+pub struct Fleet {
+    name: String,
+    program: Program,
+    pub place: Place,
+    pub customers: Customers,
+    /// The server first, then the workers; a drill has only its server.
+    pub nodes: Vec<Node>,
+    /// In the order of the nodes.
+    pub wires: Vec<Wire>,
+    target: Target,
+    ledger: Ledger,
+}
+
+impl Fleet {
+    /// Starts the product as a server and two workers, or a drill, which has both in one process.
+    pub async fn start(setting: &Setting, name: &str, program: Program, lease: Duration) -> Result<Self> {
+        let place = Place::create(setting.backend, setting.dir.join(name), setting.postgres.as_deref()).await?;
+        let url = place.database_url().context("a fleet shares a PostgreSQL")?;
+        let roles: &[Role] = if program.drains() { &[Role::Serve, Role::Work, Role::Work] } else { &[Role::Up] };
+        let (mut nodes, mut wires) = (Vec::new(), Vec::new());
+        let mut target = None;
+        for (role, data) in roles.iter().zip(DATA) {
+            let wire = Wire::lay(&url).await?;
+            let database_url = Some(wire.url(&url));
+            let seat = Seat { data, database_url, lease, ..Seat::of(*role) };
+            let mut node = Node::start(&program, &seat, &place)?;
+            // The server makes the schema and the catalog before anybody works.
+            if target.is_none() {
+                target = Some(node.ready().await?);
+            }
+            // One that is cut off while it starts gives up, which is not what this is about.
+            node.wait_for_worker(&place).await?;
+            nodes.push(node);
+            wires.push(wire);
+        }
+        let target = target.context("nothing serves")?;
+        let customers = Customers::start(CUSTOMERS, &setting.random, &setting.name, !program.drains());
+        customers.load.aim(1, Some(target.clone()));
+        let (name, ledger) = (format!("{}-{name}", setting.name), Ledger::default());
+        Ok(Self { name, program, place, customers, nodes, wires, target, ledger })
+    }
+
+    /// How many tasks the database has seen change hands.
+    pub async fn count_taken_over(&self) -> Result<u64> {
+        let url = self.place.database_url().context("a fleet shares a PostgreSQL")?;
+        let client = testkit::database::connect(&url).await?;
+        let row = client.query_one("SELECT coalesce(sum(crashes), 0)::bigint FROM tasks", &[]).await?;
+        Ok(u64::try_from(row.get::<_, i64>(0)).unwrap_or(0))
+    }
+
+    /// Whether a node ended although nobody told it to.
+    pub fn find_dead(&mut self) -> Result<Option<Violation>> {
+        for node in &mut self.nodes {
+            if node.has_ended()? {
+                return Ok(Some(Violation::of(Kind::Process, node.obituary())));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Brings everything to rest and checks it; how many commands were acknowledged, and what was found.
+    pub async fn end(mut self, keep: bool) -> Result<(u64, Vec<Violation>)> {
+        let closing = Closing {
+            name: &self.name,
+            program: &self.program,
+            place: &self.place,
+            target: &self.target,
+            customers: &mut self.customers,
+            nodes: self.nodes,
+            ledger: &mut self.ledger,
+        };
+        let found = Box::pin(rest::come_to_rest(closing)).await?;
+        let acknowledged = self.customers.load.journal().acknowledged.len() as u64;
+        drop(self.wires);
+        if !keep && found.is_empty() {
+            self.place.remove().await?;
+        }
+        Ok((acknowledged, found))
+    }
+}
