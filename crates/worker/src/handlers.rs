@@ -59,7 +59,9 @@ impl Worker {
             TaskKind::PlanProtocol | TaskKind::ExecuteStep | TaskKind::RunQuality | TaskKind::AdvanceBranch => {
                 self.give_protocol_task_up(lease, why, &cause).await
             }
-            TaskKind::ExpireGate | TaskKind::Noop => {
+            // Whoever died over it, the gate's time is up: nobody would close it later.
+            TaskKind::ExpireGate => self.expire(lease, dead).await,
+            TaskKind::Noop => {
                 self.acknowledge(lease.ack(dead)).await;
                 Ok(())
             }

@@ -27,6 +27,7 @@ macro_rules! on_both {
 
 mod engines;
 mod fall_back;
+mod given_up;
 mod permission;
 mod protocols;
 mod retention;
@@ -60,6 +61,7 @@ fn catalog() -> String {
     ]
     .concat()
         + "[job.missing]\ntitle = \"missing\"\nowner = \"team:ops\"\n[job.missing.exec]\nargv = [\"no-such-program\"]\n[job.missing.policy]\napprove = \"none\"\n"
+        + "[job.asks]\ntitle = \"asks\"\nowner = \"team:ops\"\n[job.asks.exec]\nargv = [\"true\"]\n[job.asks.policy]\napprove = { of = [\"dev:bob\"], quorum = 1 }\ntimeout = \"1s\"\n"
 }
 
 impl TestApp {
