@@ -10,6 +10,9 @@ use crate::Worker;
 const BATCH: u32 = 500;
 /// Rows deleted in one go, small enough to hold nobody up.
 const SLICE: u32 = 500;
+/// How often at least ended leases are looked for where leases end by time: work of a dead worker is to go on within a
+/// second of its lease's end, and being claimed and begun takes a part of that.
+const REAP_EVERY: Duration = Duration::from_millis(250);
 const PRUNE_EVERY: Duration = Duration::from_secs(60);
 
 impl Worker {
@@ -25,8 +28,9 @@ impl Worker {
                 pruned_at = Some(host::clock::monotonic());
             }
             // A gate expires when it is due, not a poll later.
-            let pause =
-                next.map_or(self.config.poll, |due| due.since(self.control.clock().now()).min(self.config.poll));
+            let timed = self.control.store().backend_name() == "postgres";
+            let longest = if timed { self.config.poll.min(REAP_EVERY) } else { self.config.poll };
+            let pause = next.map_or(longest, |due| due.since(self.control.clock().now()).min(longest));
             tokio::select! {
                 () = tokio::time::sleep(pause.max(Duration::from_millis(5))) => {}
                 () = self.draining.cancelled() => {}
