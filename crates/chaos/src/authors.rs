@@ -39,10 +39,19 @@ struct Book {
     made: Vec<(i64, String)>,
     /// Gates whose approval was acknowledged.
     approved: Vec<String>,
-    /// Completed, with their branch and its tip.
-    completed: Vec<(i64, String, String)>,
+    completed: Vec<Completed>,
     given_up: u64,
     wrong: Vec<String>,
+}
+
+/// A protocol at its end, as its author saw it.
+#[derive(Clone, Debug)]
+struct Completed {
+    id: i64,
+    branch: String,
+    tip: String,
+    /// Whether its author had something done again, after workers had died over it.
+    was_retried: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -134,7 +143,7 @@ impl Authors {
         let completed = self.desk.book().completed.clone();
         let repository = Path::new(&self.desk.repository);
         let mut found = Vec::new();
-        for (id, branch, tip) in completed {
+        for Completed { id, branch, tip, was_retried } in completed {
             let at = git(repository, &["rev-parse", &format!("refs/heads/{branch}")]).await.unwrap_or_default();
             if at.trim() != tip {
                 let what = format!("branch {branch} of protocol {id} is at {}, the ledger says {tip}", at.trim());
@@ -150,7 +159,8 @@ impl Authors {
             let n = subjects.len();
             subjects.sort_unstable();
             subjects.dedup();
-            if subjects.len() != n {
+            // What its author asked for twice may be there twice.
+            if subjects.len() != n && !was_retried {
                 found
                     .push(Violation::of(Kind::Repeated, format!("branch {branch} holds a piece of work twice: {log}")));
             }
@@ -220,7 +230,9 @@ impl Author {
                 "completed" => {
                     let branch = &protocol["branch"];
                     let text = |name: &str| branch[name].as_str().unwrap_or_default().to_owned();
-                    self.desk.book().completed.push((id, text("name"), text("tip")));
+                    let was_retried = tries > 0;
+                    let completed = Completed { id, branch: text("name"), tip: text("tip"), was_retried };
+                    self.desk.book().completed.push(completed);
                     return Ok(());
                 }
                 "cancelled" => {

@@ -47,7 +47,7 @@ pub enum Backend {
     Neither,
 }
 
-/// How much of a machine of two cores a fault takes. Light ones run side by side, two at a time.
+/// How much of a machine of two cores a fault takes. Light ones run side by side, three at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Weight {
     /// Waits more than it works.

@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// Light rows that run side by side.
-const SIDE_BY_SIDE: u32 = 2;
+const SIDE_BY_SIDE: u32 = 3;
 
 /// Talks to whoever watches; whoever closed stderr does not want it.
 pub fn tell(line: &str) {

@@ -193,6 +193,15 @@ impl Node {
         Ok(())
     }
 
+    /// SIGKILL, wherever it is and whether or not it is dead already.
+    pub async fn put_down(mut self) -> Result<()> {
+        if self.child.try_wait()?.is_none() {
+            self.child.start_kill()?;
+            self.child.wait().await?;
+        }
+        Ok(())
+    }
+
     /// Whether it has ended, by itself or by whatever was done to it.
     pub fn has_ended(&mut self) -> Result<bool> {
         Ok(self.child.try_wait()?.is_some())
@@ -231,10 +240,6 @@ impl Node {
     /// How long it took from its start until it served.
     pub fn ready_after(&self) -> Duration {
         self.ready_after
-    }
-
-    pub fn pid(&self) -> u32 {
-        self.pid
     }
 
     pub fn role(&self) -> Role {

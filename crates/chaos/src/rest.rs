@@ -54,7 +54,7 @@ pub async fn come_to_rest(closing: Closing<'_>) -> Result<Vec<Violation>> {
         match node.stop().await {
             Ok(status) if status.success() => {}
             Ok(status) => {
-                found.push(Violation::of(Kind::Process, format!("{role:?} was told to stop and ended with {status}")))
+                found.push(Violation::of(Kind::Process, format!("{role:?} was told to stop and ended with {status}")));
             }
             Err(error) => found.push(Violation::of(Kind::Process, format!("{error:#}"))),
         }

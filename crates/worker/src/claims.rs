@@ -190,7 +190,6 @@ impl Worker {
 
     /// Acknowledges a task by itself, for as long as its lease may still hold.
     pub(crate) async fn acknowledge(&self, ack: Ack) {
-        host::failpoint!("worker.ack.before");
         let cause = control::Cause::of(self.actor()).acknowledging(ack);
         for pause in [10, 100, 1_000, 5_000] {
             match self.control.record(&cause, &"acknowledge", control::ledger::Rendered::default()).await {

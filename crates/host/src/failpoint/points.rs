@@ -111,7 +111,6 @@ pub const POINTS: &[Point] = &[
     point("worker.start.alive", On::Both, Reach::Rare),
     point("worker.start.recovered", On::Both, Reach::Rare),
     point("worker.task.claimed", On::Both, Reach::Often),
-    point("worker.ack.before", On::Both, Reach::Rare),
     point("worker.run.begun", On::Both, Reach::Often),
     point("worker.run.started", On::Both, Reach::Often),
     point("worker.run.ended", On::Both, Reach::Often),
