@@ -257,6 +257,8 @@ impl<'a> Run<'a> {
                 break took;
             }
             starts += 1;
+            // A machine with much else to do gets there later.
+            cycle.patience = cycle.patience * 3 / 2;
         };
         if self.was_ready {
             self.found.extend(rest::look(&self.place, &self.customers, &mut self.ledger, false).await?);
