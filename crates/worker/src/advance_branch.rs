@@ -37,13 +37,13 @@ impl Worker {
         let id = protocol_id(lease)?;
         let protocol = self.control.get::<Protocol>(&id.to_string()).await?.subject;
         if !is_wanted(&protocol, &payload) {
-            self.acknowledge(lease.done()).await;
+            self.acknowledge(lease, lease.done()).await;
             return Ok(());
         }
         let project = self.control.get::<Project>(&protocol.project.to_string()).await?.subject;
         let repository = self.repository(&project).await.map_err(|error| failure_of(&error))?;
         if let Some(again) = self.wait_for_commit(lease, &repository, &payload).await? {
-            self.acknowledge(lease.ack(again)).await;
+            self.acknowledge(lease, lease.ack(again)).await;
             return Ok(());
         }
         let done = Cause::of(self.actor()).acknowledging(lease.done());

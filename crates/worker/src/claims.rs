@@ -22,6 +22,9 @@ use crate::{
     lease::{Lease, Leases},
 };
 
+/// How long at most until an acknowledgement is tried again while the ledger cannot be written.
+const ACKNOWLEDGE_AT_LEAST_EVERY: Duration = Duration::from_secs(1);
+
 /// Starts a worker: adopts what an earlier one left running, then claims.
 pub async fn start(config: WorkerConfig, control: Control) -> Result<Handle, StartError> {
     for dir in [config.data_dir.clone(), config.attempts_dir(), config.workers_dir()] {
@@ -181,20 +184,25 @@ impl Worker {
                     self.report_death(lease, error).await;
                     Handled::Dead
                 } else {
-                    self.acknowledge(lease.ack(then)).await;
+                    self.acknowledge(lease, lease.ack(then)).await;
                     Handled::Again
                 }
             }
         }
     }
 
-    /// Acknowledges a task by itself, for as long as its lease may still hold.
-    pub(crate) async fn acknowledge(&self, ack: Ack) {
+    /// Acknowledges a task by itself, for as long as its lease holds: on SQLite, where no lease runs out, a task that is
+    /// left alone stays leased until the next start, however soon the ledger could be written again.
+    pub(crate) async fn acknowledge(&self, lease: &Lease, ack: Ack) {
         let cause = control::Cause::of(self.actor()).acknowledging(ack);
-        for pause in [10, 100, 1_000, 5_000] {
+        let mut pause = Duration::from_millis(10);
+        loop {
             match self.control.record(&cause, &"acknowledge", control::ledger::Rendered::default()).await {
                 Err(control::CommandError::Store(error)) if error.0.is_transient() => {
-                    tokio::time::sleep(Duration::from_millis(pause)).await;
+                    tokio::select! {
+                        () = tokio::time::sleep(pause) => pause = (pause * 3).min(ACKNOWLEDGE_AT_LEAST_EVERY),
+                        () = lease.lost.cancelled() => return,
+                    }
                 }
                 Ok(()) => return,
                 Err(error) => {

@@ -19,7 +19,7 @@ impl Worker {
         };
         let message = found.subject;
         if message.state.is_terminal() {
-            self.acknowledge(lease.done()).await;
+            self.acknowledge(lease, lease.done()).await;
             return Ok(());
         }
         let repeated = message.may_have_arrived();

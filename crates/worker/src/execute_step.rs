@@ -58,7 +58,7 @@ impl Worker {
             Duty::CleanUp(attempt) => self.clean_up(lease, &attempt).await,
             // Paused, cancelled or decided otherwise in the meantime.
             Duty::Nothing => {
-                self.acknowledge(lease.done()).await;
+                self.acknowledge(lease, lease.done()).await;
                 Ok(())
             }
         }
@@ -99,7 +99,7 @@ impl Worker {
         let engine = choice.as_ref().map_or("none".to_owned(), |choice| choice.id.clone());
         if lease.is_told_to_stop() {
             // Taken back while it was prepared; whoever asked for it again has stored another task.
-            self.acknowledge(lease.done()).await;
+            self.acknowledge(lease, lease.done()).await;
             return Ok(());
         }
         let begin = lease.begin(&self.incarnation);
@@ -108,7 +108,7 @@ impl Worker {
         host::failpoint!("worker.step.begun");
         let Some((step, attempt)) = held_attempt(&protocol, step.id, lease) else {
             // A gate asks first, or somebody paused.
-            self.acknowledge(lease.done()).await;
+            self.acknowledge(lease, lease.done()).await;
             return Ok(());
         };
         self.forget_kept(&attempt);

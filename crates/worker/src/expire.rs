@@ -15,7 +15,7 @@ impl Worker {
     pub(crate) async fn expire_gate(&self, lease: &Lease) -> Result<(), Failure> {
         match self.expire(lease, Then::Done).await {
             // Decided, or gone: there is nothing left to expire.
-            Err(error) if control::runs::is_settled(&error) => self.acknowledge(lease.done()).await,
+            Err(error) if control::runs::is_settled(&error) => self.acknowledge(lease, lease.done()).await,
             outcome => outcome?,
         }
         host::failpoint!("worker.gate.expired");

@@ -16,6 +16,9 @@ use crate::{
     Worker, failure::Failure, lease::Lease, plan_protocol::protocol_id, project_setup::project_id, run_job::GIVEN_UP,
 };
 
+/// How often it is tried to report that a task is given up, while the ledger cannot be written.
+const REPORT_EVERY: Duration = Duration::from_secs(1);
+
 impl Worker {
     pub(crate) async fn handle(&self, lease: &Lease) -> Result<(), Failure> {
         // A task that took its workers with it is only reported, never carried out again.
@@ -29,7 +32,7 @@ impl Worker {
             TaskKind::ExpireGate => self.expire_gate(lease).await,
             TaskKind::DeliverMessage => self.deliver_message(lease).await,
             TaskKind::Noop => {
-                self.acknowledge(lease.done()).await;
+                self.acknowledge(lease, lease.done()).await;
                 Ok(())
             }
             TaskKind::ProjectSetup => Box::pin(self.set_project_up(lease)).await,
@@ -40,12 +43,30 @@ impl Worker {
         }
     }
 
-    /// Tells the subject that its task is given up, in the commit that ends the task.
+    /// Tells the subject that its task is given up, in the commit that ends the task: for as long as the lease holds.
     pub(crate) async fn report_death(&self, lease: &Lease, why: &str) {
         let task = &lease.task;
-        let dead = Then::Dead { error: why.to_owned() };
-        let cause = Cause::of(self.actor()).acknowledging(lease.ack(dead.clone()));
-        let told = match task.kind {
+        loop {
+            match self.tell_of_death(lease, why).await {
+                Ok(()) | Err(CommandError::Fenced) => return,
+                Err(CommandError::Store(error)) if error.0.is_transient() => tokio::select! {
+                    () = tokio::time::sleep(REPORT_EVERY) => {}
+                    () = lease.lost.cancelled() => return,
+                },
+                Err(CommandError::Store(error)) => {
+                    tracing::error!(task.id = %task.id, %error, "Could not report that task {} was given up", task.id);
+                    return;
+                }
+                // The subject is past caring: only the task is left to end.
+                Err(_) => return self.acknowledge(lease, lease.ack(dead_of(why))).await,
+            }
+        }
+    }
+
+    async fn tell_of_death(&self, lease: &Lease, why: &str) -> Result<(), CommandError> {
+        let task = &lease.task;
+        let cause = Cause::of(self.actor()).acknowledging(lease.ack(dead_of(why)));
+        match task.kind {
             TaskKind::RunJob => {
                 let command = RunCommand::GiveUp { worker: self.incarnation.clone(), why: why.to_owned() };
                 let run = RunId(task.subject.id.clone());
@@ -60,18 +81,10 @@ impl Worker {
                 self.give_protocol_task_up(lease, why, &cause).await
             }
             // Whoever died over it, the gate's time is up: nobody would close it later.
-            TaskKind::ExpireGate => self.expire(lease, dead).await,
+            TaskKind::ExpireGate => self.expire(lease, dead_of(why)).await,
             TaskKind::Noop => {
-                self.acknowledge(lease.ack(dead)).await;
+                self.acknowledge(lease, lease.ack(dead_of(why))).await;
                 Ok(())
-            }
-        };
-        match told {
-            Ok(()) | Err(CommandError::Fenced) => {}
-            // The subject is past caring: only the task is left to end.
-            Err(error) if !matches!(error, CommandError::Store(_)) => self.acknowledge(lease.ack(dead_of(why))).await,
-            Err(error) => {
-                tracing::error!(task.id = %task.id, %error, "Could not report that task {} was given up", task.id);
             }
         }
     }

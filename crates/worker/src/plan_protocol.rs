@@ -52,7 +52,7 @@ impl Worker {
             Duty::TakeOver(attempt) => Box::pin(self.take_plan_over(lease, &protocol, attempt)).await,
             Duty::CleanUp(attempt) => self.clean_up(lease, &attempt).await,
             Duty::Nothing => {
-                self.acknowledge(lease.done()).await;
+                self.acknowledge(lease, lease.done()).await;
                 Ok(())
             }
         }
@@ -71,7 +71,7 @@ impl Worker {
         };
         if lease.is_told_to_stop() {
             // Taken back while it was prepared; whoever asked for it again has stored another task.
-            self.acknowledge(lease.done()).await;
+            self.acknowledge(lease, lease.done()).await;
             return Ok(());
         }
         let begin = lease.begin(&self.incarnation);
@@ -79,7 +79,7 @@ impl Worker {
         let protocol = self.control.begin_plan(protocol.id, begin, &engine, &keep).await?;
         host::failpoint!("worker.plan.begun");
         let Some(attempt) = protocol.planning().filter(|attempt| attempt.fence == lease.fence).cloned() else {
-            self.acknowledge(lease.done()).await;
+            self.acknowledge(lease, lease.done()).await;
             return Ok(());
         };
         self.forget_kept(&attempt);

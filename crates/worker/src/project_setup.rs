@@ -13,7 +13,7 @@ impl Worker {
     pub(crate) async fn set_project_up(&self, lease: &Lease) -> Result<(), Failure> {
         let project = self.control.get::<Project>(&lease.task.subject.id).await?.subject;
         if project.state != ProjectState::Pending {
-            self.acknowledge(lease.done()).await;
+            self.acknowledge(lease, lease.done()).await;
             return Ok(());
         }
         let keep = Cause::of(self.actor()).acknowledging(lease.keep());

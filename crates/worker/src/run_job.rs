@@ -37,7 +37,7 @@ impl Worker {
             Duty::CleanUp(attempt) => self.clean_up(lease, &attempt).await,
             // Canceled or decided otherwise in the meantime.
             Duty::Nothing => {
-                self.acknowledge(lease.done()).await;
+                self.acknowledge(lease, lease.done()).await;
                 Ok(())
             }
         }
@@ -48,7 +48,7 @@ impl Worker {
         let cause = Cause::of(self.actor()).acknowledging(lease.keep());
         let run = match self.control.start_run(id, begin, cause).await {
             Err(error) if control::runs::is_settled(&error) => {
-                self.acknowledge(lease.done()).await;
+                self.acknowledge(lease, lease.done()).await;
                 return Ok(());
             }
             started => started?,
@@ -56,7 +56,7 @@ impl Worker {
         host::failpoint!("worker.run.begun");
         let Some(attempt) = run.running().cloned() else {
             // Refused at the last moment: what was approved is no longer what would run.
-            self.acknowledge(lease.done()).await;
+            self.acknowledge(lease, lease.done()).await;
             return Ok(());
         };
         let finished = match supervisor::start(&self.config.exe, self.launch(lease, &run.job, &attempt)?).await {
@@ -208,7 +208,7 @@ impl Worker {
     pub(crate) async fn clean_up(&self, lease: &Lease, attempt: &Attempt) -> Result<(), Failure> {
         self.end_attempt(attempt, CANCELED, None).await?;
         self.forget_worktree(attempt);
-        self.acknowledge(lease.done()).await;
+        self.acknowledge(lease, lease.done()).await;
         Ok(())
     }
 

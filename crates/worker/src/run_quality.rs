@@ -63,7 +63,7 @@ impl Worker {
             (Duty::TakeOver(attempt), _) => Box::pin(self.take_quality_over(lease, &protocol, &step, attempt)).await,
             (Duty::CleanUp(attempt), _) => self.clean_up(lease, &attempt).await,
             (Duty::Begin | Duty::Nothing, _) => {
-                self.acknowledge(lease.done()).await;
+                self.acknowledge(lease, lease.done()).await;
                 Ok(())
             }
         }
@@ -84,7 +84,7 @@ impl Worker {
         };
         if lease.is_told_to_stop() {
             // Taken back while it was prepared; whoever asked for it again has stored another task.
-            self.acknowledge(lease.done()).await;
+            self.acknowledge(lease, lease.done()).await;
             return Ok(());
         }
         let begin = lease.begin(&self.incarnation);
@@ -92,7 +92,7 @@ impl Worker {
         let protocol = self.control.start_qa(protocol.id, step.id, begin, engine, &keep).await?;
         host::failpoint!("worker.quality.begun");
         let Some((step, attempt)) = held_attempt(&protocol, step.id, lease) else {
-            self.acknowledge(lease.done()).await;
+            self.acknowledge(lease, lease.done()).await;
             return Ok(());
         };
         let judged = match (&bench, ObjectId::parse(&candidate.commit)) {
