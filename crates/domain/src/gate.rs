@@ -3,6 +3,8 @@
 //! `open → approved | denied | expired | superseded | withdrawn`. A gate belongs to a run or a protocol and lives and
 //! dies with it: these functions decide what an answer does to the gate; the owner decides what follows from that.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -360,6 +362,15 @@ impl GateState {
             Self::Superseded { .. } => "superseded",
             Self::Withdrawn { .. } => "withdrawn",
         }
+    }
+}
+
+/// When a gate that follows `gates` is opened: now, and never before the last of them. They are stored and read in the
+/// order of these instants, which a clock that was set back must not change.
+pub fn opened_after(gates: &[Gate], now: Timestamp) -> Timestamp {
+    match gates.iter().map(|gate| gate.opened_at).max() {
+        Some(last) if last >= now => last.after(Duration::from_micros(1)),
+        Some(_) | None => now,
     }
 }
 

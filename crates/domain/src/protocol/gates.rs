@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Protocol, ProtocolError, ProtocolEvent, decide::Deciding};
 use crate::{
     digest::Digest,
-    gate::{Answer, Answered, Approvers, Asks, Gate, GateEvent, GateKind, GatePolicy, GateState},
+    gate::{self, Answer, Answered, Approvers, Asks, Gate, GateEvent, GateKind, GatePolicy, GateState},
     ids::{GateId, StepId},
     step::{BlockedOn, Step},
     task::{Effect, TaskKind},
@@ -97,7 +97,7 @@ impl Deciding {
             requested_by: self.state.created_by.clone(),
             requester: self.state.requester.clone(),
             reason,
-            opened_at: self.now,
+            opened_at: gate::opened_after(&self.state.gates, self.now),
             deadline: Some(deadline),
             state: GateState::Open { approvals: Vec::new() },
         };

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     attempt::Attempt,
     digest::Digest,
-    gate::{Approvers, Asks, Gate, GateEvent, GateKind, GatePolicy, GateState, Question},
+    gate::{self, Approvers, Asks, Gate, GateEvent, GateKind, GatePolicy, GateState, Question},
     ids::{AttemptId, Fence, GateId, StepId},
     step::Step,
 };
@@ -139,7 +139,7 @@ impl Deciding {
             requested_by: self.state.created_by.clone(),
             requester: format!("engine:{engine}"),
             reason: None,
-            opened_at: self.now,
+            opened_at: gate::opened_after(&self.state.gates, self.now),
             deadline: Some(deadline),
             state: GateState::Open { approvals: Vec::new() },
         };

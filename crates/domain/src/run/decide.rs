@@ -9,7 +9,7 @@ use crate::{
     catalog::{Approval, BoundJob},
     commit::Withdraw,
     decision::{Context, Decision},
-    gate::{Answer, Answered, Approvers, Asks, Gate, GateEvent, GateKind, GatePolicy, GateState},
+    gate::{self, Answer, Answered, Approvers, Asks, Gate, GateEvent, GateKind, GatePolicy, GateState},
     ids::{AttemptId, Fence, GateId, PersonId, RunId},
     message::NewMessage,
     task::{Effect, TaskKind},
@@ -405,7 +405,7 @@ impl Run {
             requested_by: Some(self.requested_by.clone()),
             requester: self.requester.clone(),
             reason: self.reason.clone(),
-            opened_at: context.now,
+            opened_at: gate::opened_after(&self.gates, context.now),
             deadline: Some(context.now.after(Duration::from_millis(job.policy.timeout_ms))),
             state: GateState::Open { approvals: Vec::new() },
         }

@@ -231,6 +231,22 @@ fn a_job_that_changes_under_review_is_asked_again() {
 }
 
 #[test]
+fn gates_keep_their_order_although_the_clock_is_set_back() {
+    let run = run_of(job(TWO, ""));
+    let command =
+        RunCommand::Rebind { job: Some(Box::new(job(TWO, "timeout = \"1m\""))), gate: GateId::from("GATE777") };
+
+    let decision = run.decide(&command, &at(NOON.before(Duration::from_secs(3600)))).unwrap();
+    let run = decision.events.iter().fold(run, |mut run, event| {
+        run.apply(event);
+        run
+    });
+
+    assert_eq!(run.gates[0].opened_at, NOON);
+    assert_eq!(run.gates[1].opened_at, NOON.after(Duration::from_micros(1)));
+}
+
+#[test]
 fn a_fenced_worker_cannot_finish_a_run() {
     let run = after(run_of(job(ONE, "")), &approve("bob"));
     let run = after(run.clone(), &start(&run, 7));
