@@ -121,4 +121,21 @@ mod tests {
             assert_eq!(check("/", &[host]), Some(400), "{host}");
         }
     }
+
+    #[test]
+    fn a_host_is_answered_only_when_it_is_one_of_ours_whatever_it_is() {
+        let ours = ["localhost:8010", "127.0.0.1:8010", "[::1]:8010", "ops.example", "pilot.example:443"];
+        let words = ["evil.test", ".", ":", "@", "[", "]", "%", "::", "8010", "0", " ", "\t", "LOCALHOST", "\u{130}"];
+        let samples = testkit::fuzz::text::Samples::new(ours, &words);
+        testkit::fuzz::Fuzz::new("hosts", 100_000).run(|random, input| {
+            samples.draw(random, input);
+            let text = String::from_utf8_lossy(input);
+            if rule().check_name(&text).is_err() {
+                return;
+            }
+            let name = text.to_ascii_lowercase();
+            let name = name.rsplit_once(':').map_or(name.as_str(), |(name, _)| name).trim_end_matches('.');
+            assert!(["localhost", "127.0.0.1", "[::1]", "ops.example", "pilot.example"].contains(&name), "{text:?}");
+        });
+    }
 }

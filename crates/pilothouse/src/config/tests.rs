@@ -214,3 +214,27 @@ fn servers_that_cannot_be_meant_are_refused() {
     assert!(problems(goose).contains("engine goose takes all tools"));
     assert!(file("[mcp.docs]\ncomand = [\"x\"]\n").unwrap_err().contains("did you mean"));
 }
+
+#[test]
+fn a_file_is_read_or_refused_with_its_lines_whatever_is_in_it() {
+    let samples = [
+        "[server]\nlisten = \"10.0.0.1:1\"\nallowed_hosts = [\"a\", \"b:443\"]\n[server.limits]\nmax_body_bytes = \"2MiB\"\n",
+        "worker.lease = \"1m\"\nworker.caps.per_engine.codex = 2\nlog.format = \"json\"\ndev_channel = true\n",
+        "[engines.codex]\nmodel = \"m\"\n[mcp.search]\ncommand = [\"npx\", \"-y\", \"s\"]\nenv = { A = \"$B\" }\n",
+        "[mcp.web]\nurl = \"https://example.org/mcp\"\nbearer_token_env_var = \"T\"\n",
+    ];
+    let words =
+        ["[", "]]", "=", ".", "\"\"\"", "'", "#", "inf", "1e400", "0x", "\u{202e}", "-1", "{", "server.limits."];
+    let samples = testkit::fuzz::text::Samples::new(samples, &words);
+    testkit::fuzz::Fuzz::new("configuration", 20_000).run(|random, input| {
+        samples.draw(random, input);
+        match file(&String::from_utf8_lossy(input)) {
+            Ok(layer) => drop(Settings::merge(vec![layer]).iter().map(|(_, setting)| setting.value.to_string()).max()),
+            Err(refused) => {
+                for line in refused.lines().filter(|line| !line.starts_with(' ')) {
+                    assert!(line.starts_with("/etc/pilothouse/config.toml"), "{refused}");
+                }
+            }
+        }
+    });
+}

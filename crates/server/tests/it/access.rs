@@ -6,14 +6,14 @@ use serde_json::{Value, json};
 
 use crate::app::TestApp;
 
-struct Operation {
-    method: String,
-    path: String,
+pub(crate) struct Operation {
+    pub(crate) method: String,
+    pub(crate) path: String,
     /// `None` needs no token.
-    scope: Option<Scope>,
+    pub(crate) scope: Option<Scope>,
 }
 
-fn operations() -> Vec<Operation> {
+pub(crate) fn operations() -> Vec<Operation> {
     let document = serde_json::to_value(server::routes::openapi()).unwrap();
     let mut operations = Vec::new();
     for (path, item) in document["paths"].as_object().unwrap() {
@@ -34,7 +34,7 @@ fn operations() -> Vec<Operation> {
 }
 
 /// A path whose parameters name nothing that exists.
-fn concrete(path: &str) -> String {
+pub(crate) fn concrete(path: &str) -> String {
     path.replace("{id}", "999999").replace("{key}", "nothing")
 }
 

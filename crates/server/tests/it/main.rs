@@ -3,6 +3,7 @@
 
 mod app;
 mod access;
+mod token_kinds;
 mod bad_input;
 mod document;
 mod edge;
