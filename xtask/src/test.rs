@@ -13,7 +13,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<ExitCode> {
     let mut arguments = arguments.to_vec();
     let kinds = [&agents::KIND, &schemathesis::KIND, &manifests::KIND];
     let lent = kinds.into_iter().map(|kind| kind.prepare(&mut arguments)).collect::<Result<Vec<_>>>()?;
-    sandbox()?;
+    programs()?;
     let server = Server::start()?;
     let passed = pass(&server, &lent, &arguments);
     // A server that does not stop is a failure of its own, even after tests that passed.
@@ -21,10 +21,15 @@ pub(crate) fn run(arguments: &[String]) -> Result<ExitCode> {
     Ok(if passed? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Gets bubblewrap for a bare build machine; anywhere else its tests say that it is missing, and fail.
-fn sandbox() -> Result<()> {
-    if cfg!(target_os = "linux") && process::is_ci() && process::on_path("bwrap").is_none() {
-        process::apt_install("bubblewrap")?;
+/// Programs of the system that tests need, and their packages: the sandbox, and the clock that jumps.
+const PROGRAMS: [(&str, &str); 2] = [("bwrap", "bubblewrap"), ("faketime", "faketime")];
+
+/// Gets them for a bare build machine; anywhere else whatever needs them says that they are missing.
+fn programs() -> Result<()> {
+    for (program, package) in PROGRAMS {
+        if cfg!(target_os = "linux") && process::is_ci() && process::on_path(program).is_none() {
+            process::apt_install(package)?;
+        }
     }
     Ok(())
 }

@@ -8,6 +8,13 @@ pub mod partitions;
 pub mod recovery;
 pub mod claims;
 pub mod approvals;
+pub mod migration;
+pub mod backup;
+pub mod disk_full;
+pub mod clock;
+pub mod overload;
+pub mod soak;
+pub mod power_cut;
 
 use crate::fault::Fault;
 
@@ -21,6 +28,13 @@ pub const ALL: &[&Fault] = &[
     &recovery::FAULT,
     &claims::FAULT,
     &approvals::FAULT,
+    &migration::FAULT,
+    &backup::FAULT,
+    &disk_full::FAULT,
+    &clock::FAULT,
+    &overload::FAULT,
+    &soak::FAULT,
+    &power_cut::FAULT,
 ];
 
 #[cfg(test)]

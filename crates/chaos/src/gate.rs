@@ -115,6 +115,11 @@ impl Gate {
             row.verdict = Verdict::NotHere { why, is_demanded: need.is_demanded };
             return row;
         }
+        if wanted == 0 {
+            let why = "it runs only when asked for, with --count or --long".to_owned();
+            row.verdict = Verdict::NotHere { why, is_demanded: false };
+            return row;
+        }
         let has_budget = !self.options.long && self.options.count.is_none();
         let budget = has_budget.then(|| Duration::from_secs(on.budget));
         if self.options.product {

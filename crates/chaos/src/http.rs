@@ -1,10 +1,14 @@
 //! HTTP/1.1 as far as the harness and its drill speak it: bodies with a length, one request after another.
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{
+    io,
+    net::{Ipv4Addr, SocketAddr},
+    time::Duration,
+};
 
 use tokio::{
     io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
 };
 
 const MAX_BODY: usize = 8 << 20;
@@ -41,6 +45,11 @@ impl Connection {
         Ok(Self { stream: BufReader::new(stream), address })
     }
 
+    /// From another address of loopback, so that the limit of one peer's connections is not everybody's.
+    pub async fn open_from(source: Ipv4Addr, address: SocketAddr) -> io::Result<Self> {
+        Ok(Self { stream: BufReader::new(connect_from(source, address).await?), address })
+    }
+
     /// The status and the body of the answer.
     pub async fn send(&mut self, request: &Request, token: &str) -> io::Result<(u16, Vec<u8>)> {
         let Request { method, path, body, .. } = request;
@@ -60,6 +69,15 @@ impl Connection {
         let status = answer.first.split(' ').nth(1).and_then(|status| status.parse().ok());
         Ok((status.ok_or(io::ErrorKind::InvalidData)?, answer.body))
     }
+}
+
+/// A connection from another address of loopback.
+pub async fn connect_from(source: Ipv4Addr, address: SocketAddr) -> io::Result<TcpStream> {
+    let socket = TcpSocket::new_v4()?;
+    socket.bind((source, 0).into())?;
+    let stream = socket.connect(address).await?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
 }
 
 /// Reads one message; `None` when the other side has closed.

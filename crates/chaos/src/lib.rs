@@ -43,3 +43,6 @@ pub mod fleet;
 pub mod cluster;
 pub mod drill;
 pub mod ledgers;
+pub mod tool;
+pub mod mount;
+pub mod vitals;

@@ -91,6 +91,27 @@ mod armed {
 #[cfg(feature = "failpoints")]
 pub use armed::reach;
 
+/// Shuts the filesystem that `dir` lies on down, as if its power were gone: what its kernel has not made durable is lost,
+/// and nothing can be read or written until it is mounted again. Only ext4 and only for root.
+///
+/// # Errors
+/// When the filesystem cannot be opened, or refuses.
+#[cfg(all(feature = "failpoints", target_os = "linux"))]
+#[expect(unsafe_code, reason = "the system has no other way to lose a filesystem's power")]
+pub fn cut_power(dir: &std::path::Path) -> std::io::Result<()> {
+    use std::os::fd::AsRawFd;
+
+    /// `EXT4_IOC_SHUTDOWN`, and the flag by which it does not even write its own log.
+    const SHUTDOWN: libc::Ioctl = 0x8004_587d;
+    const NO_LOG_FLUSH: u32 = 2;
+
+    let opened = std::fs::File::open(dir)?;
+    let flag = NO_LOG_FLUSH;
+    // SAFETY: the descriptor is open, and the argument is a number that lives longer than the call.
+    let done = unsafe { libc::ioctl(opened.as_raw_fd(), SHUTDOWN, &raw const flag) };
+    if done == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -40,6 +40,7 @@ const fn point(name: &'static str, on: On, reach: Reach) -> Point {
 pub const POINTS: &[Point] = &[
     point("sqlite.open.owned", On::Sqlite, Reach::Rare),
     point("sqlite.open.log-grown", On::Sqlite, Reach::Rare),
+    point("sqlite.migrate.statement", On::Sqlite, Reach::FirstStart),
     point("sqlite.migrate.before-commit", On::Sqlite, Reach::FirstStart),
     point("sqlite.migrate.after-commit", On::Sqlite, Reach::FirstStart),
     point("sqlite.claim.leased", On::Sqlite, Reach::Often),

@@ -2,7 +2,7 @@
 
 use std::{path::Path, sync::Arc, time::Duration};
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, OpenFlags, fallible_iterator::FallibleIterator as _};
 
 use crate::{
     Meter, StoreError,
@@ -141,7 +141,11 @@ fn recognise(conn: &Connection) -> Result<Option<i64>, StoreError> {
 fn migrate(conn: &mut Connection, found: i64) -> Result<String, StoreError> {
     for migration in migrate::pending(found)? {
         let tx = conn.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).map_err(fault::of)?;
-        tx.execute_batch(migration.sqlite).map_err(fault::of)?;
+        let mut statements = rusqlite::Batch::new(&tx, migration.sqlite);
+        while let Some(mut statement) = statements.next().map_err(fault::of)? {
+            host::failpoint!("sqlite.migrate.statement");
+            statement.execute(()).map_err(fault::of)?;
+        }
         if migration.version == 1 {
             tx.execute_batch(&format!("PRAGMA application_id = {APPLICATION_ID}")).map_err(fault::of)?;
             set_meta(&tx, "epoch", &host::random::base62(12)).map_err(fault::of)?;

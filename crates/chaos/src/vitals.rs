@@ -1,0 +1,33 @@
+//! What a process takes of the machine, as `/proc` tells.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Vitals {
+    /// Bytes in memory.
+    pub rss: u64,
+    /// Open files.
+    pub files: u64,
+}
+
+impl Vitals {
+    pub fn read(pid: u32) -> Result<Self> {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("the process has ended")?;
+        let kib: u64 = line.trim().trim_end_matches(" kB").parse().context("VmRSS is not a number")?;
+        let files = std::fs::read_dir(format!("/proc/{pid}/fd"))?.count() as u64;
+        Ok(Self { rss: kib << 10, files })
+    }
+
+    /// The larger of each.
+    pub fn max(self, other: Self) -> Self {
+        Self { rss: self.rss.max(other.rss), files: self.files.max(other.files) }
+    }
+}
+
+/// The size of a file; 0 when it is not there.
+pub fn size(path: &Path) -> u64 {
+    std::fs::metadata(path).map_or(0, |meta| meta.len())
+}
