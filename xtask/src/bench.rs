@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
+use crate::peers;
 use crate::postgres::Server;
 use crate::process::{self, cargo};
 
@@ -40,13 +41,25 @@ const OF_PRODUCT: &[&str] = &[
     "postgres-inbound",
     "postgres-inbound-p99",
     "projects",
+    "sse",
+    "start-planned",
+    "sqlite-drain",
+    "postgres-drain",
+    "postgres-wakeups",
+    "postgres-workers",
     "cold-start",
     "idle-rss",
     "binary",
 ];
 
+/// Measured beside queues that others made.
+const OF_PEERS: &[&str] =
+    &["peer-graphile", "peer-graphile-default", "peer-rq", "peer-rq-simple", "peer-pgboss", "peer-start"];
+/// All of them.
+const PEERS: &str = "peers";
+
 fn is_of_product(row: &str) -> bool {
-    OF_PRODUCT.contains(&row)
+    OF_PRODUCT.contains(&row) || OF_PEERS.contains(&row)
 }
 
 fn is_of_engines(row: &str) -> bool {
@@ -54,22 +67,29 @@ fn is_of_engines(row: &str) -> bool {
 }
 
 pub(crate) fn run(arguments: &[String]) -> Result<ExitCode> {
-    let (rows, flags): (Vec<&String>, Vec<&String>) = arguments.iter().partition(|part| !part.starts_with("--"));
-    let is_quick = flags.iter().any(|flag| *flag == "--quick");
+    let (flags, named): (Vec<&str>, Vec<&str>) =
+        arguments.iter().map(String::as_str).partition(|part| part.starts_with("--"));
+    let mut rows = Vec::new();
+    for row in named {
+        if row == PEERS { rows.extend(OF_PEERS) } else { rows.push(row) }
+    }
+    let peers = if rows.iter().any(|row| OF_PEERS.contains(row)) { peers::prepare()? } else { Vec::new() };
     let server = Server::start()?;
-    let ended = measure(&server, &rows, &flags, is_quick);
+    let ended = measure(&server, &rows, &flags, &peers);
     server.stop()?;
     Ok(if ended? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Whether every goal was met.
-fn measure(server: &Server, rows: &[&String], flags: &[&String], is_quick: bool) -> Result<bool> {
+fn measure(server: &Server, rows: &[&str], flags: &[&str], peers: &[(String, String)]) -> Result<bool> {
+    let is_quick = flags.contains(&"--quick");
     let mut is_met = true;
     for program in &PROGRAMS {
-        let own: Vec<&&String> = rows.iter().filter(|row| (program.measures)(row)).collect();
+        let own: Vec<&&str> = rows.iter().filter(|row| (program.measures)(row)).collect();
         let is_asked = if rows.is_empty() { program.is_quick || !is_quick } else { !own.is_empty() };
         if is_asked {
             let mut cargo = cargo();
+            cargo.envs(peers.iter().map(|(name, value)| (name, value)));
             cargo.args(program.arguments).args(["--locked", "--quiet", "--profile", "measure", "--"]);
             is_met &= process::status(server.lend(cargo.args(own).args(flags)))?.success();
         }

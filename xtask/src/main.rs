@@ -10,6 +10,7 @@ mod chaos;
 mod check;
 mod lent;
 mod manifests;
+mod peers;
 mod pg;
 mod postgres;
 mod process;
@@ -35,7 +36,8 @@ Usage: cargo xtask <task>
         faults injected into the product, and what it promised checked; docs/faults.md
   bench [ROWS] [--json] [--quick]
         figures of the store and the API, and without --quick those of the process
-        and of engines; PostgreSQL rows need pgbench
+        and of engines; PostgreSQL rows need pgbench. `bench peers` measures queues that
+        others made beside ours, fetched from npm and PyPI at the versions of bench/peers
   check [fmt] [clippy] [structure] [deny]
         format, lints, structure, licences and sources; all of them when none is named
   pg -- COMMAND [ARGUMENTS]

@@ -64,7 +64,7 @@ pub struct Target {
 #[derive(Debug)]
 pub struct Node {
     child: Child,
-    pid: u32,
+    pub pid: u32,
     role: Role,
     data: PathBuf,
     log: PathBuf,

@@ -132,7 +132,7 @@ fn draw(random: &mut Random) -> i64 {
 
 /// Stops the node, or it and everything it started, for longer than a lease.
 async fn freeze(node: &Node, place: &Place, random: &mut Random) -> Result<()> {
-    let mut pids = vec![node.pid()];
+    let mut pids = vec![node.pid];
     if random.chance(50) {
         pids = processes::find(&place.dir).into_iter().map(|process| process.pid).collect();
     }

@@ -195,7 +195,7 @@ async fn load(target: &Target, node: &Node, clients: u8, (run_up, span): (Durati
         .collect();
     let mut load = Load::default();
     while from.elapsed() < span {
-        load.vitals = load.vitals.max(Vitals::read(node.pid())?);
+        load.vitals = load.vitals.max(Vitals::read(node.pid)?);
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     let took = from.elapsed();

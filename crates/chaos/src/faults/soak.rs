@@ -138,7 +138,7 @@ async fn live(node: &mut Node, target: &Target, place: &Place, until: Instant) -
     times.sort_unstable();
     let answered_in = times.get(times.len() / 2).copied().unwrap_or_default();
     let log = size(&place.data().join("pilothouse.db-wal"));
-    Ok(Life { vitals: Vitals::read(node.pid())?, log, answered_in })
+    Ok(Life { vitals: Vitals::read(node.pid)?, log, answered_in })
 }
 
 /// The last third of the lives against the first.

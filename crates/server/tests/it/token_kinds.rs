@@ -95,7 +95,7 @@ async fn whose_token_it_is_changes_nothing_but_who_may_decide() {
             match allowed {
                 true => assert!(![401, 403].contains(&answer.status), "{what}: {}", answer.text()),
                 false => {
-                    assert_eq!((answer.status, answer.json()["code"].as_str()), (403, Some("missing_scope")), "{what}")
+                    assert_eq!((answer.status, answer.json()["code"].as_str()), (403, Some("missing_scope")), "{what}");
                 }
             }
         }

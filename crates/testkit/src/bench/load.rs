@@ -151,7 +151,7 @@ async fn one_worker(store: &Store, worker: usize, batch: u32, left: &Mutex<usize
     }
 }
 
-pub(crate) fn applied(committed: &Committed) -> Result<(), StoreError> {
+pub fn applied(committed: &Committed) -> Result<(), StoreError> {
     match committed {
         Committed::Applied { .. } => Ok(()),
         other => Err(StoreError::Rejected { reason: format!("an operation ended as {other:?}") }),
@@ -164,7 +164,7 @@ pub(crate) fn lost(error: tokio::task::JoinError) -> StoreError {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^52")]
-pub(crate) fn per_second(count: usize, span: Duration) -> f64 {
+pub fn per_second(count: usize, span: Duration) -> f64 {
     count as f64 / span.as_secs_f64().max(1e-9)
 }
 

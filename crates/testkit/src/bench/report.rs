@@ -145,11 +145,9 @@ mod tests {
 
     #[test]
     fn a_row_without_a_limit_is_judged_by_its_value() {
-        let of = |value| Report {
-            figure: Row::SqliteDrain.figure(),
-            outcome: Outcome::Measured { value, limit: None },
-            note: None,
-        };
+        let goal = Goal { must: 25_000.0, aim: 60_000.0, less_is_better: false };
+        let figure = Figure { name: "drain", unit: "tasks/s", limit: None, goal };
+        let of = |value| Report { figure, outcome: Outcome::Measured { value, limit: None }, note: None };
 
         assert!(of(25_000.0).is_met());
         assert!(!of(24_999.0).is_met());

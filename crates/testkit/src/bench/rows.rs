@@ -8,13 +8,11 @@ pub enum Row {
     Sqlite256,
     Sqlite1,
     SqliteStart,
-    SqliteDrain,
     SqliteDrainBehind,
     SqlitePages,
     Postgres64,
     Postgres256,
     PostgresStart,
-    PostgresDrain,
     PostgresDrainBehind,
     PostgresPages,
 }
@@ -28,26 +26,22 @@ pub enum Kind {
     Latency,
     /// From the call that enqueues to the claim that returns, on an idle store.
     Start,
-    /// Tasks claimed and completed in a second.
-    Drain,
-    /// The same in front of a long queue.
+    /// Tasks claimed and completed in a second in front of a long queue.
     DrainBehind,
     /// A page of messages and a page of events.
     Pages,
 }
 
 impl Row {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 10] = [
         Self::Sqlite256,
         Self::Sqlite1,
         Self::SqliteStart,
-        Self::SqliteDrain,
         Self::SqliteDrainBehind,
         Self::SqlitePages,
         Self::Postgres64,
         Self::Postgres256,
         Self::PostgresStart,
-        Self::PostgresDrain,
         Self::PostgresDrainBehind,
         Self::PostgresPages,
     ];
@@ -57,13 +51,11 @@ impl Row {
             Self::Sqlite256 => "sqlite-256",
             Self::Sqlite1 => "sqlite-1",
             Self::SqliteStart => "sqlite-start",
-            Self::SqliteDrain => "sqlite-drain",
             Self::SqliteDrainBehind => "sqlite-drain-behind",
             Self::SqlitePages => "sqlite-pages",
             Self::Postgres64 => "postgres-64",
             Self::Postgres256 => "postgres-256",
             Self::PostgresStart => "postgres-start",
-            Self::PostgresDrain => "postgres-drain",
             Self::PostgresDrainBehind => "postgres-drain-behind",
             Self::PostgresPages => "postgres-pages",
         }
@@ -79,7 +71,6 @@ impl Row {
             Self::Postgres64 => Kind::Rate { callers: 64 },
             Self::Sqlite1 => Kind::Latency,
             Self::SqliteStart | Self::PostgresStart => Kind::Start,
-            Self::SqliteDrain | Self::PostgresDrain => Kind::Drain,
             Self::SqliteDrainBehind | Self::PostgresDrainBehind => Kind::DrainBehind,
             Self::SqlitePages | Self::PostgresPages => Kind::Pages,
         }
@@ -93,7 +84,7 @@ impl Row {
         match self.kind() {
             Kind::Rate { .. } => "operations/s",
             Kind::Latency | Kind::Start | Kind::Pages => "ms (p50)",
-            Kind::Drain | Kind::DrainBehind => "tasks/s",
+            Kind::DrainBehind => "tasks/s",
         }
     }
 
@@ -104,7 +95,6 @@ impl Row {
             (Kind::Latency, _) => Some("raw loop, one operation per COMMIT"),
             (Kind::Start, false) => Some("two commits and 0.5 ms"),
             (Kind::Start, true) => Some("two commits and 1 ms"),
-            (Kind::Drain, _) => None,
             (Kind::DrainBehind, _) => Some("the same with nothing behind it"),
             (Kind::Pages, _) => Some("the same pages of a ledger with 1,000 rows"),
         }
@@ -119,8 +109,6 @@ impl Row {
             Self::Postgres64 => more(3.0, 5.0),
             Self::Postgres256 => more(6.0, 9.0),
             Self::SqliteStart | Self::PostgresStart => less(1.0, 0.6),
-            Self::SqliteDrain => more(25_000.0, 60_000.0),
-            Self::PostgresDrain => more(20_000.0, 50_000.0),
             Self::SqliteDrainBehind | Self::PostgresDrainBehind => more(0.80, 0.95),
             Self::SqlitePages | Self::PostgresPages => less(1.2, 1.05),
         }
@@ -131,15 +119,9 @@ impl Row {
             Self::Postgres64
             | Self::Postgres256
             | Self::PostgresStart
-            | Self::PostgresDrain
             | Self::PostgresDrainBehind
             | Self::PostgresPages => true,
-            Self::Sqlite256
-            | Self::Sqlite1
-            | Self::SqliteStart
-            | Self::SqliteDrain
-            | Self::SqliteDrainBehind
-            | Self::SqlitePages => false,
+            Self::Sqlite256 | Self::Sqlite1 | Self::SqliteStart | Self::SqliteDrainBehind | Self::SqlitePages => false,
         }
     }
 

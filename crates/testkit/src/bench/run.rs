@@ -124,7 +124,6 @@ impl Bench {
             Kind::Rate { callers } => self.rate(row, callers).await,
             Kind::Latency => self.latency(row).await,
             Kind::Start => self.start(row).await,
-            Kind::Drain => self.drain(row).await.map(|drained| (drained, None)),
             Kind::DrainBehind => self.drain_behind(row).await,
             Kind::Pages => self.pages(row).await,
         }
