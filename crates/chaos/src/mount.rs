@@ -65,6 +65,21 @@ impl Drop for Memory {
     }
 }
 
+/// Whether filesystems can be mounted here: found out by mounting one.
+pub fn can() -> bool {
+    let Ok(dir) = tempfile::tempdir() else { return false };
+    #[expect(clippy::disallowed_methods, reason = "mounts are set up by the system's own programs")]
+    let mut mount = std::process::Command::new("mount");
+    let at = path(dir.path());
+    let tried =
+        mount.args(["-t", "tmpfs", "-o", "size=4096", "tmpfs", &at]).stdout(Stdio::null()).stderr(Stdio::null());
+    let is_mounted = tried.status().is_ok_and(|status| status.success());
+    if is_mounted {
+        drop(Memory { ballast: dir.path().join("ballast"), at: dir.path().to_owned() });
+    }
+    is_mounted
+}
+
 fn path(at: &Path) -> String {
     at.display().to_string()
 }

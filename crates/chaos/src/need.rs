@@ -11,8 +11,8 @@ pub struct Need {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum What {
-    /// The powers of root, for mounts and networks.
-    Root,
+    /// The power to mount a filesystem, which root has, and not even root in most containers.
+    Mounts,
     /// `/proc` and signals as Linux has them.
     Linux,
     /// A program on PATH.
@@ -25,13 +25,13 @@ impl Need {
     /// Why it is not met; `None` when it is.
     pub fn missing(&self) -> Option<String> {
         let is_here = match self.what {
-            What::Root => host::process::effective_uid() == 0,
+            What::Mounts => crate::mount::can(),
             What::Linux => cfg!(target_os = "linux"),
             What::Program(name) => program(name),
             What::Variable(name) => host::env::var(name).is_some(),
         };
         (!is_here).then(|| match self.what {
-            What::Root => "it needs root".to_owned(),
+            What::Mounts => "filesystems cannot be mounted here, which needs root".to_owned(),
             What::Linux => "it needs Linux".to_owned(),
             What::Program(name) => format!("there is no {name} on PATH"),
             What::Variable(name) => format!("{name} is not set; `cargo xtask chaos` sets it"),

@@ -31,7 +31,7 @@ pub const FAULT: Fault = Fault {
     injects: "a disk that is full at another write each time, under the ledger and what attempts write, and then is not",
     on: &[On { backend: Backend::Sqlite, quick: 50, long: 1_000, budget: 25 }],
     weight: Weight::Light,
-    needs: &[Need { what: What::Root, is_demanded: false }],
+    needs: &[Need { what: What::Mounts, is_demanded: false }],
     run: |setting| fill(setting, None),
     controls: &[fault::Control {
         name: "early-answer",

@@ -34,7 +34,8 @@ use crate::{
 pub const FAULT: Fault = Fault {
     name: "overload",
     injects: "ten times the clients, clients that send and read slowly, and a job that prints without end (seconds of it)",
-    on: &[On { backend: Backend::Sqlite, quick: 60, long: 3_600, budget: 20 }],
+    // Only when asked for: it compares speeds, which needs a machine of its own.
+    on: &[On { backend: Backend::Sqlite, quick: 0, long: 3_600, budget: 20 }],
     weight: Weight::Heavy,
     needs: &[],
     run: |setting| run(setting, true).boxed(),

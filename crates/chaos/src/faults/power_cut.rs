@@ -33,7 +33,7 @@ pub const FAULT: Fault = Fault {
     on: &[On { backend: Backend::Sqlite, quick: 0, long: 1_000, budget: 60 }],
     weight: Weight::Light,
     needs: &[
-        Need { what: What::Root, is_demanded: false },
+        Need { what: What::Mounts, is_demanded: false },
         Need { what: What::Program("mkfs.ext4"), is_demanded: false },
         Need { what: What::Program("losetup"), is_demanded: false },
     ],
