@@ -91,6 +91,8 @@ fn supervise(path: &Path) -> Result<(), SuperviseError> {
     if !host::fs::remove_existing_file(path).map_err(SuperviseError::Spec)? {
         return Err(SuperviseError::Revoked);
     }
+    // A document that a power cut brings back would say that nothing of this ever ran.
+    host::fs::sync_parent(path).map_err(system("flush the attempt's directory"))?;
     host::failpoint!("supervisor.spec.removed");
     let signals = Signals::install().map_err(system("catch signals"))?;
     let started_at = host::clock::now_micros();

