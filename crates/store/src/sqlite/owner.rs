@@ -9,16 +9,23 @@ use std::{
     io,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use host::fs::{Held, LockFile};
 use rusqlite::{Connection, config::DbConfig};
+use rustix::{
+    io::Errno,
+    process::{Pid, test_kill_process},
+};
 
 use crate::{
     StoreError,
     sqlite::{fault, open::unfit},
 };
 
+/// How long a lock is waited for whose owner is gone.
+const HANDED_ON: Duration = Duration::from_secs(3);
 /// Findings that are told.
 const LISTED: u32 = 20;
 
@@ -35,10 +42,18 @@ impl Owner {
     pub(super) fn take(path: &Path) -> Result<Self, StoreError> {
         let mut name = path.as_os_str().to_owned();
         name.push(".lock");
-        let mut lock = LockFile::acquire(Path::new(&name)).map_err(|held| match held {
-            Held::ByAnother { .. } => StoreError::InUse { path: path.display().to_string() },
-            Held::Io { .. } => unfit(path, &held),
-        })?;
+        let started = host::clock::monotonic();
+        let mut lock = loop {
+            match LockFile::acquire(Path::new(&name)) {
+                Ok(lock) => break lock,
+                // One that was killed while it started a process leaves its lock to that one, until that runs its program.
+                Err(Held::ByAnother { .. }) if started.elapsed() < HANDED_ON && owner_is_gone(Path::new(&name)) => {
+                    std::thread::sleep(Duration::from_millis(10));
+                }
+                Err(Held::ByAnother { .. }) => return Err(StoreError::InUse { path: path.display().to_string() }),
+                Err(held @ Held::Io { .. }) => return Err(unfit(path, &held)),
+            }
+        };
         let left = lock.description().map_err(|error| unfit(path, &error))?;
         // Durable before the first write, so that no crash can look like the orderly end before it.
         lock.describe(&format!("pid {}", std::process::id())).map_err(|error| unfit(path, &error))?;
@@ -58,6 +73,13 @@ impl Owner {
             tracing::warn!(%error, "The lock file does not tell that the ledger was closed");
         }
     }
+}
+
+/// Whether the process that described itself as the owner is there no more.
+fn owner_is_gone(lock: &Path) -> bool {
+    let said = host::fs::read(lock, 64).ok().and_then(|said| String::from_utf8(said).ok()).unwrap_or_default();
+    let pid = said.trim().strip_prefix("pid ").and_then(|pid| Pid::from_raw(pid.parse().ok()?));
+    pid.is_some_and(|pid| test_kill_process(pid) == Err(Errno::SRCH))
 }
 
 /// The word for a file that was closed like this: one that was put in its place is told from it.

@@ -219,3 +219,21 @@ async fn more_than_the_writer_may_hold_is_refused_at_once() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_lock_that_a_dead_owner_handed_on_is_waited_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("ledger.db");
+    let mut lock = host::fs::LockFile::acquire(&dir.path().join("ledger.db.lock")).unwrap();
+    // No machine has so many processes.
+    lock.describe("pid 2000000000").unwrap();
+    let holder = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(200));
+        drop(lock);
+    });
+
+    let store = Store::open(&StoreConfig::Sqlite { path }).await.unwrap();
+
+    holder.join().unwrap();
+    store.close().await;
+}
