@@ -1,14 +1,18 @@
 //! The loops that claim tasks and hand each to its handler.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use control::Control;
+use control::{Cause, CommandError, Control, ledger::Rendered};
 use domain::{
     commit::{Ack, Then},
     task::{Lane, Task},
 };
 use host::trace::{self, Origin, Span};
 use store::{
+    StoreError,
     meter::Handled,
     queue::{Caps, Claim},
 };
@@ -17,6 +21,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     Handle, StartError, Worker,
+    acks::{self, Batch, Waiting},
     config::WorkerConfig,
     failure::Failure,
     lease::{Lease, Leases},
@@ -24,24 +29,19 @@ use crate::{
 
 /// How long at most until an acknowledgement is tried again while the ledger cannot be written.
 const ACKNOWLEDGE_AT_LEAST_EVERY: Duration = Duration::from_secs(1);
+/// How long at most until a claim is tried again that failed.
+const CLAIM_AT_LEAST_EVERY: Duration = Duration::from_secs(5);
+/// The most tasks that one claim takes: half of the usual room, so that handlers work while the ledger is written.
+const TOGETHER: usize = 128;
 
 /// Starts a worker: adopts what an earlier one left running, then claims.
 pub async fn start(config: WorkerConfig, control: Control) -> Result<Handle, StartError> {
     for dir in [config.data_dir.clone(), config.attempts_dir(), config.workers_dir()] {
         host::fs::create_private_dir(&dir).map_err(StartError::Directory)?;
     }
-    let incarnation = format!("w-{}", host::random::base62(12));
-    let alive = host::fs::LockFile::acquire(&config.workers_dir().join(&incarnation)).map_err(StartError::Alive)?;
-    let worker = Worker {
-        control,
-        config: Arc::new(config),
-        incarnation,
-        leases: Leases::default(),
-        tracker: TaskTracker::new(),
-        git: Arc::default(),
-        survey: Arc::default(),
-        draining: CancellationToken::new(),
-    };
+    let (worker, waiting) = prepared(config, control);
+    let alive = worker.config.workers_dir().join(&worker.incarnation);
+    let alive = host::fs::LockFile::acquire(&alive).map_err(StartError::Alive)?;
     host::task::spawn("heartbeat", worker.clone().heartbeat());
     let slots = Slots::new(&worker.config);
     host::failpoint!("worker.start.alive");
@@ -54,10 +54,27 @@ pub async fn start(config: WorkerConfig, control: Control) -> Result<Handle, Sta
     });
     host::task::spawn("housekeeping", worker.clone().housekeep());
     host::task::spawn("sweep", worker.clone().sweep());
-    host::task::spawn("claim fast", worker.clone().claim(Lane::Fast, slots.clone()));
-    host::task::spawn("claim engine", worker.clone().claim(Lane::Engine, slots));
+    host::task::spawn("claim fast", worker.clone().claim_fast(slots.clone(), waiting));
+    host::task::spawn("claim engine", worker.clone().claim_engines(slots));
     tracing::info!(worker = %worker.incarnation, "Started worker {}", worker.incarnation);
     Ok(Handle { worker, _alive: alive })
+}
+
+/// A worker that does nothing yet, and what its handlers send to the loop that is to claim.
+fn prepared(config: WorkerConfig, control: Control) -> (Worker, Waiting) {
+    let (acks, waiting) = acks::channel();
+    let worker = Worker {
+        control,
+        config: Arc::new(config),
+        incarnation: format!("w-{}", host::random::base62(12)),
+        leases: Leases::default(),
+        acks,
+        tracker: TaskTracker::new(),
+        git: Arc::default(),
+        survey: Arc::default(),
+        draining: CancellationToken::new(),
+    };
+    (worker, waiting)
 }
 
 /// Room for tasks, by lane.
@@ -95,32 +112,82 @@ fn span_of(lease: &Lease) -> Span {
     span
 }
 
+/// Claims wait after one that failed, for longer each time; acknowledgements do not.
+#[derive(Debug, Default)]
+struct Trouble {
+    pause: Duration,
+    over: Option<Instant>,
+}
+
+impl Trouble {
+    fn met(&mut self, error: &StoreError) {
+        tracing::warn!(%error, "A claim failed");
+        self.pause = (self.pause * 2).clamp(Duration::from_millis(50), CLAIM_AT_LEAST_EVERY);
+        self.over = Some(host::clock::monotonic() + self.pause);
+    }
+
+    fn is_over(&self) -> bool {
+        self.over.is_none_or(|over| over <= host::clock::monotonic())
+    }
+
+    /// Waits until it is over.
+    async fn pass(&self) {
+        if let Some(over) = self.over {
+            tokio::time::sleep_until(over.into()).await;
+        }
+    }
+}
+
 impl Worker {
-    async fn claim(self, lane: Lane, slots: Slots) {
+    /// Claims what is quickly done, and takes along what handlers have done: one commit for both.
+    async fn claim_fast(self, slots: Slots, mut waiting: Waiting) {
         let wake = self.control.store().wake();
-        let mut trouble = Duration::ZERO;
+        let mut trouble = Trouble::default();
+        while !self.draining.is_cancelled() {
+            let done = waiting.take().await;
+            // Handlers that wait for this very commit are about to make room.
+            let room = if trouble.is_over() { (free(&slots.fast) + done.len()).min(TOGETHER) } else { 0 };
+            if room > 0 || done.len() > 0 {
+                match self.claim(Lane::Fast, room, done, &slots).await {
+                    Ok(claimed) => {
+                        if room > 0 {
+                            trouble = Trouble::default();
+                        }
+                        if claimed > 0 {
+                            continue;
+                        }
+                    }
+                    Err(error) => trouble.met(&error),
+                }
+            }
+            let may_claim = trouble.is_over();
+            tokio::select! {
+                () = waiting.some() => {}
+                () = wake.tasks(), if may_claim && room > 0 => {}
+                () = made(&slots.fast), if may_claim && room == 0 => {}
+                () = trouble.pass(), if !may_claim => {}
+                () = tokio::time::sleep(self.config.poll) => {}
+                () = self.draining.cancelled() => {}
+            }
+        }
+    }
+
+    async fn claim_engines(self, slots: Slots) {
+        let wake = self.control.store().wake();
+        let mut trouble = Trouble::default();
         while !self.draining.is_cancelled() {
             // Waits for room first, so that nothing is leased that has to queue here.
-            let room = Arc::clone(slots.of(lane));
-            let Ok(first) = Arc::clone(&room).acquire_owned().await else { return };
-            drop(first);
-            let free = u32::try_from(room.available_permits()).unwrap_or(1).max(1);
-            let sent_at = host::clock::since_boot();
-            match self.control.store().work(Vec::new(), self.claim_of(lane, free)).await {
-                Ok(worked) => {
-                    trouble = Duration::ZERO;
-                    let claimed = worked.tasks.len();
-                    for task in worked.tasks {
-                        self.begin(task, sent_at, &slots).await;
-                    }
+            made(&slots.engine).await;
+            match self.claim(Lane::Engine, free(&slots.engine).clamp(1, TOGETHER), Batch::default(), &slots).await {
+                Ok(claimed) => {
+                    trouble = Trouble::default();
                     if claimed > 0 {
                         continue;
                     }
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "A claim failed");
-                    trouble = (trouble * 2).clamp(Duration::from_millis(50), Duration::from_secs(5));
-                    tokio::time::sleep(trouble).await;
+                    trouble.met(&error);
+                    trouble.pass().await;
                 }
             }
             tokio::select! {
@@ -131,11 +198,25 @@ impl Worker {
         }
     }
 
+    /// Acknowledges what is done and claims as many tasks as there is room for, each handed to its handler; how many there
+    /// were.
+    async fn claim(&self, lane: Lane, room: usize, done: Batch, slots: &Slots) -> Result<usize, StoreError> {
+        let sent_at = host::clock::since_boot();
+        let claim = self.claim_of(lane, u32::try_from(room).unwrap_or(u32::MAX));
+        let worked = self.control.store().work(done.acks(), claim).await?;
+        done.answer(&worked.fenced);
+        let claimed = worked.tasks.len();
+        for task in worked.tasks {
+            self.begin(task, sent_at, slots);
+        }
+        Ok(claimed)
+    }
+
     fn claim_of(&self, lane: Lane, limit: u32) -> Claim {
         Claim {
             lane,
             incarnation: self.incarnation.clone(),
-            limit: limit.min(256),
+            limit,
             lease: self.config.lease,
             caps: match lane {
                 Lane::Fast => Caps::default(),
@@ -145,13 +226,18 @@ impl Worker {
         }
     }
 
-    /// Hands a leased task to its handler.
-    pub(crate) async fn begin(&self, task: Task, sent_at: Duration, slots: &Slots) {
-        let Ok(room) = Arc::clone(slots.of(task.kind.lane())).acquire_owned().await else { return };
+    /// Hands a leased task to its handler, which waits for room where there is none at this moment.
+    pub(crate) fn begin(&self, task: Task, sent_at: Duration, slots: &Slots) {
+        let slots = Arc::clone(slots.of(task.kind.lane()));
+        let room = Arc::clone(&slots).try_acquire_owned();
         let Some(lease) = self.leases.take(task, self.deadline_from(sent_at)) else { return };
         host::failpoint!("worker.task.claimed");
         let worker = self.clone();
         self.tracker.spawn(host::task::spawn("task", async move {
+            let _room = match room {
+                Ok(room) => Ok(room),
+                Err(_) => slots.acquire_owned().await,
+            };
             let meter = worker.control.store().meter();
             let begun = host::clock::monotonic();
             meter.begin_task();
@@ -160,7 +246,6 @@ impl Worker {
             span.set("pilothouse.outcome", || how.as_str());
             meter.end_task(lease.task.kind, how, begun.elapsed());
             worker.leases.release(&lease);
-            drop(room);
         }));
     }
 
@@ -191,25 +276,46 @@ impl Worker {
         }
     }
 
-    /// Acknowledges a task by itself, for as long as its lease holds: on SQLite, where no lease runs out, a task that is
-    /// left alone stays leased until the next start, however soon the ledger could be written again.
+    /// Acknowledges a task, for as long as its lease holds: on SQLite, where no lease runs out, a task that is left alone
+    /// stays leased until the next start, however soon the ledger could be written again.
     pub(crate) async fn acknowledge(&self, lease: &Lease, ack: Ack) {
-        let cause = control::Cause::of(self.actor()).acknowledging(ack);
+        let outcome = match self.acks.send(ack.clone()).await {
+            Some(true) => Ok(()),
+            Some(false) => Err(CommandError::Fenced),
+            None => self.acknowledge_alone(lease, ack).await,
+        };
+        if let Err(error) = outcome {
+            tracing::warn!(task.id = %lease.task.id, %error, "Task {} could not be acknowledged", lease.task.id);
+        }
+    }
+
+    /// In a commit of its own; nothing came of it when the lease was lost before.
+    async fn acknowledge_alone(&self, lease: &Lease, ack: Ack) -> Result<(), CommandError> {
+        let cause = Cause::of(self.actor()).acknowledging(ack);
         let mut pause = Duration::from_millis(10);
         loop {
-            match self.control.record(&cause, &"acknowledge", control::ledger::Rendered::default()).await {
-                Err(control::CommandError::Store(error)) if error.0.is_transient() => {
+            match self.control.record(&cause, &"acknowledge", Rendered::default()).await {
+                Err(CommandError::Store(error)) if error.0.is_transient() => {
                     tokio::select! {
                         () = tokio::time::sleep(pause) => pause = (pause * 3).min(ACKNOWLEDGE_AT_LEAST_EVERY),
-                        () = lease.lost.cancelled() => return,
+                        () = lease.lost.cancelled() => return Ok(()),
                     }
                 }
-                Ok(()) => return,
-                Err(error) => {
-                    tracing::warn!(%error, "A task could not be acknowledged");
-                    return;
-                }
+                outcome => return outcome,
             }
         }
     }
 }
+
+fn free(slots: &Semaphore) -> usize {
+    slots.available_permits()
+}
+
+/// Waits until there is room.
+async fn made(slots: &Semaphore) {
+    // These are never closed.
+    drop(slots.acquire().await);
+}
+
+#[cfg(test)]
+mod tests;

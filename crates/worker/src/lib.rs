@@ -9,6 +9,7 @@ pub mod lease;
 mod advance_branch;
 mod brokers;
 mod claims;
+mod acks;
 mod check;
 mod deliver;
 mod engine_answer;
@@ -44,7 +45,7 @@ use control::Control;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use crate::config::{SandboxConfig, SandboxPolicy, WorkerConfig};
-use crate::lease::Leases;
+use crate::{acks::Acks, lease::Leases};
 
 /// What every handler of one worker process shares.
 #[derive(Clone, Debug)]
@@ -54,6 +55,8 @@ pub(crate) struct Worker {
     /// The random name of this process, new at every start.
     pub(crate) incarnation: String,
     pub(crate) leases: Leases,
+    /// The way to the loop that claims, which acknowledges as it does.
+    pub(crate) acks: Acks,
     pub(crate) tracker: TaskTracker,
     /// Found when it is first needed.
     pub(crate) git: Arc<tokio::sync::OnceCell<forge::git::Git>>,

@@ -30,6 +30,7 @@ mod fall_back;
 mod given_up;
 mod permission;
 mod protocols;
+mod quick;
 mod retention;
 mod review;
 mod stopping;
@@ -73,8 +74,12 @@ impl TestApp {
     }
 
     async fn worker(&self) -> Handle {
+        self.worker_with(|config| config.drain = Duration::from_millis(200)).await
+    }
+
+    async fn worker_with(&self, change: impl FnOnce(&mut WorkerConfig)) -> Handle {
         let mut config = WorkerConfig::new(self.ledger.dir(), exe());
-        config.drain = Duration::from_millis(200);
+        change(&mut config);
         worker::start(config, self.control.clone()).await.unwrap()
     }
 
