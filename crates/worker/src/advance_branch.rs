@@ -1,20 +1,22 @@
 //! Moving a protocol's branch: from where the ledger says it is to what the ledger accepted, by compare-and-swap.
 //!
 //! Anyone may repeat it; it is the same move. The remote compares, so a worker that was overtaken moves nothing, and a
-//! branch that somebody else moved is reported and left alone.
+//! branch that somebody else moved is reported and left alone. A commit of our own whose move was given up, although its
+//! push had happened, makes way for the one that was accepted since.
 
 use std::time::Duration;
 
 use control::Cause;
 use domain::{
-    commit::Then,
-    ids::StepId,
+    commit::{Subject, SubjectKind, Then},
+    ids::{ProtocolId, StepId},
     project::Project,
-    protocol::{PlanState, Protocol},
+    protocol::{PlanState, Protocol, ProtocolEvent},
     step::{DiffStat, StepState, Work},
 };
 use forge::git::{GitError, types::BranchName, types::ObjectId};
 use serde::Deserialize;
+use store::{EventQuery, Order};
 
 use crate::{
     Worker, failure::Failure, lease::Lease, plan_protocol::protocol_id, project_setup::full, workspace::Repository,
@@ -22,6 +24,8 @@ use crate::{
 
 /// How long the machine that made a commit may take to claim the task.
 const ELSEWHERE: Duration = Duration::from_secs(10 * 60);
+/// How many of a protocol's events are looked through for the move that a commit belongs to.
+const RECENT: u32 = 500;
 
 #[derive(Deserialize)]
 struct Payload {
@@ -47,7 +51,13 @@ impl Worker {
             return Ok(());
         }
         let done = Cause::of(self.actor()).acknowledging(lease.done());
-        let moved = move_branch(&repository, &protocol, &payload).await;
+        let old = payload.old.as_deref().map(ObjectId::parse).transpose().map_err(Failure::give_up)?;
+        let moved = match move_branch(&repository, &protocol, &payload, old.as_ref()).await {
+            Err(GitError::Moved { found: Some(found), .. }) if self.was_given_up(id, &payload, &found).await? => {
+                move_branch(&repository, &protocol, &payload, Some(&found)).await
+            }
+            moved => moved,
+        };
         host::failpoint!("worker.advance.moved");
         match moved {
             Ok(diff) => {
@@ -85,6 +95,42 @@ impl Worker {
     }
 }
 
+impl Worker {
+    /// Whether the branch stands where an earlier move from the same place was to bring it: its push happened, whoever
+    /// pushed it died before saying so, and the ledger gave it up. What the ledger once knew to be on the branch, and
+    /// what it never asked for, is somebody's word and stands.
+    async fn was_given_up(&self, id: ProtocolId, payload: &Payload, found: &ObjectId) -> Result<bool, Failure> {
+        let protocol = self.control.get::<Protocol>(&id.to_string()).await?.subject;
+        // A worker that was overtaken meanwhile finds the commit of whoever overtook it.
+        if !is_wanted(&protocol, payload) {
+            return Ok(false);
+        }
+        let query = EventQuery {
+            subject: Some(Subject::new(SubjectKind::Protocol, &id)),
+            project: None,
+            step: None,
+            kinds: Vec::new(),
+            order: Order::Descending,
+            after: None,
+            limit: RECENT,
+        };
+        let newest_first = self.control.store().list_events(&query).await.map_err(Failure::retry)?.events;
+        let given_up = newest_first.iter().find_map(|event| {
+            let event: ProtocolEvent = serde_json::from_str(&event.data).ok()?;
+            let (commit, given_up) = match &event {
+                ProtocolEvent::IntegrationEnqueued { integration, .. } => {
+                    (&integration.new, integration.old == payload.old)
+                }
+                ProtocolEvent::PlanAccepted { old, commit, .. } => (commit, *old == payload.old),
+                ProtocolEvent::BranchAdvanced { new, .. } => (new, false),
+                _ => return None,
+            };
+            (commit == found.as_str()).then_some(given_up)
+        });
+        Ok(given_up.unwrap_or(false))
+    }
+}
+
 /// Whether the ledger still asks for this very move.
 fn is_wanted(protocol: &Protocol, payload: &Payload) -> bool {
     match payload.step {
@@ -96,15 +142,19 @@ fn is_wanted(protocol: &Protocol, payload: &Payload) -> bool {
     }
 }
 
-async fn move_branch(repository: &Repository, protocol: &Protocol, payload: &Payload) -> Result<DiffStat, GitError> {
+async fn move_branch(
+    repository: &Repository,
+    protocol: &Protocol,
+    payload: &Payload,
+    old: Option<&ObjectId>,
+) -> Result<DiffStat, GitError> {
     let branch = BranchName::parse(&payload.branch)?;
     let new = ObjectId::parse(&payload.new)?;
-    let old = payload.old.as_deref().map(ObjectId::parse).transpose()?;
     host::failpoint!("worker.advance.begun");
     // The remote first: it is what others see, and it compares.
-    repository.mirror.push(&repository.remote, &branch, old.as_ref(), &new).await?;
+    repository.mirror.push(&repository.remote, &branch, old, &new).await?;
     host::failpoint!("worker.advance.pushed");
-    match repository.mirror.advance_branch(&branch, old.as_ref(), &new).await {
+    match repository.mirror.advance_branch(&branch, old, &new).await {
         Ok(_) => {}
         // Our copy of the branch is only a cache, and another machine may have moved the branch before.
         Err(GitError::Moved { found, .. }) => {

@@ -180,6 +180,11 @@ impl<'a> Work<'a> {
         newest_first.into_iter().rev().map(|event| event.kind).collect()
     }
 
+    pub(crate) fn remote(&self) -> Remote {
+        let policy = LocalPolicy::OwnedBy(process::effective_uid());
+        Remote::Local(LocalRepo::open(&self.repository.dir, &policy).unwrap())
+    }
+
     async fn approve(&self, protocol: &Protocol) {
         self.answer(protocol, Verdict::Approve { note: None }).await;
     }
@@ -402,8 +407,7 @@ on_both! {
         let git = Git::find(GitConfig::beneath(app.ledger.dir())).await.unwrap();
         let mirror = app.ledger.dir().join("mirrors").join(format!("{}.git", work.project));
         let mirror = Mirror::open_or_create(&git, &mirror, ObjectFormat::Sha1).await.unwrap();
-        let policy = LocalPolicy::OwnedBy(process::effective_uid());
-        let remote = Remote::Local(LocalRepo::open(&work.repository.dir, &policy).unwrap());
+        let remote = work.remote();
         let branch = BranchName::parse("0001-fix-the-answer").unwrap();
         let (old, new) = (ObjectId::parse(&stale.base).unwrap(), ObjectId::parse(&stale.commit).unwrap());
         let thawed = mirror.push(&remote, &branch, Some(&old), &new).await;
