@@ -79,13 +79,8 @@ pub(crate) async fn list_projects(
     let page = PlainPage::try_from(query)?;
     let store = app.control.store();
     let listed = store.list_projects(page.after.clone(), page.limit).await?;
-    let mut sight = Sight::of(&reader.0, key, store);
-    let mut views = Vec::with_capacity(listed.len());
-    for one in &listed {
-        if sight.sees_owner(&one.project.subject()).await? {
-            views.push(view_of_row(one));
-        }
-    }
+    let sight = Sight::of(&reader.0, key, store);
+    let views = listed.iter().filter(|one| sight.opens(&one.project)).map(view_of_row).collect();
     let place = |one: &ListedProject| (one.project.id.0, one.project.id.to_string());
     Ok(page.answer("/projects", &[], &listed, place, views))
 }

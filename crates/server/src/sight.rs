@@ -93,7 +93,8 @@ impl Sight {
         Self { store: store.clone(), is_admin, key, known: BTreeMap::new() }
     }
 
-    fn opens(&self, project: &Project) -> bool {
+    /// Whether the caller sees this project.
+    pub(crate) fn opens(&self, project: &Project) -> bool {
         let given = self.key.0.as_deref().unwrap_or_default();
         self.is_admin || project.api_token_hash.is_none() || Control::is_project_token(project, given)
     }

@@ -53,9 +53,27 @@ pub(crate) fn budget_state(spent: i64, reserved: i64, limit: i64) -> String {
 
 /// The cause as kept with the first event: `{"commit":…,"command":…,"ids":…}`.
 pub(crate) fn cause_text(commit: &Commit) -> String {
-    let or_null = |json: &str| if json.is_empty() { "null".to_owned() } else { json.to_owned() };
-    let id = serde_json::Value::from(commit.id.as_str());
-    format!("{{\"commit\":{id},\"command\":{},\"ids\":{}}}", or_null(&commit.cause.command), or_null(&commit.cause.ids))
+    let mut text = String::with_capacity(80 + commit.cause.command.len() + commit.cause.ids.len());
+    text.push_str("{\"commit\":");
+    quote(commit.id.as_str(), &mut text);
+    for (name, json) in [(",\"command\":", &commit.cause.command), (",\"ids\":", &commit.cause.ids)] {
+        text.push_str(name);
+        text.push_str(if json.is_empty() { "null" } else { json });
+    }
+    text.push('}');
+    text
+}
+
+/// Adds a JSON string.
+pub(crate) fn quote(value: &str, text: &mut String) {
+    // Names and ids, which are most, stand for themselves.
+    if value.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\') {
+        text.push('"');
+        text.push_str(value);
+        text.push('"');
+    } else {
+        text.push_str(&serde_json::Value::from(value).to_string());
+    }
 }
 
 /// A page's bound, and how many rows to ask for to learn whether there is more.

@@ -186,7 +186,7 @@ CREATE TABLE messages (
     commit_id  TEXT COLLATE "C" NOT NULL,
     created_at BIGINT NOT NULL,
     updated_at BIGINT NOT NULL
-) WITH (fillfactor = 70);
+) WITH (fillfactor = 90);
 CREATE INDEX messages_by_parent ON messages (parent, ordinal) WHERE parent IS NOT NULL;
 
 CREATE TABLE catalogs (

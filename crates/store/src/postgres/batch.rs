@@ -8,7 +8,10 @@
 use std::{
     collections::{HashMap, HashSet, VecDeque},
     hash::{DefaultHasher, Hash, Hasher},
+    num::NonZero,
+    ops::RangeInclusive,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    thread,
     time::Duration,
 };
 
@@ -27,9 +30,9 @@ use crate::{
     },
 };
 
-/// Connections that carry out commits. One waits for its commit to be durable while the others are at work; more only make
-/// batches smaller, and every statement has a cost of its own.
-pub(super) const FLUSHERS: usize = 3;
+/// Connections that carry out commits, at least and at most. One waits for its commit to be durable while the other is at
+/// work; more make batches smaller, and every statement has a cost of its own.
+const FLUSHERS: RangeInclusive<usize> = 2..=8;
 /// Commits in one statement.
 const BATCH: usize = 256;
 /// A batch is small beside this many times its commits.
@@ -191,8 +194,9 @@ impl Batcher {
     pub(super) fn start(connector: &Connector, meter: Meter) -> Self {
         let shared = Arc::new(Shared { queue: Mutex::default(), work: Notify::new(), meter });
         let batcher = Self { shared, patience: connector.patience };
-        batcher.shared.lock().running = FLUSHERS;
-        for _ in 0..FLUSHERS {
+        let flushers = flushers();
+        batcher.shared.lock().running = flushers;
+        for _ in 0..flushers {
             let flusher = Flusher { shared: batcher.shared.clone(), connector: connector.clone(), session: None };
             drop(host::task::spawn("postgres flusher", flusher.run()));
         }
@@ -235,6 +239,13 @@ impl Batcher {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
+}
+
+/// One connection for two cores: a backend and what feeds it keep about as many busy. The cores of the database's machine
+/// are taken to be no fewer than ours.
+fn flushers() -> usize {
+    let cores = thread::available_parallelism().map_or(1, NonZero::get);
+    (cores / 2).clamp(*FLUSHERS.start(), *FLUSHERS.end())
 }
 
 impl Shared {

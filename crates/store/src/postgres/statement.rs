@@ -301,8 +301,10 @@ impl<'a> Parts<'a> {
             return;
         }
         let mut records = Records::of(count);
+        let mut text = String::new();
         for (ord, commit) in commits {
             for (place, row) in told::rows(&commit.events) {
+                told::write(row, &mut text);
                 records
                     .record()
                     .int(*ord)
@@ -310,7 +312,7 @@ impl<'a> Parts<'a> {
                     .maybe_big(row.first().and_then(|event| event.project))
                     .maybe_big(row.first().and_then(|event| event.step))
                     .small(i16::try_from(row.len()).unwrap_or(i16::MAX))
-                    .text(&told::write(row))
+                    .text(&text)
                     .maybe_text((place == 0).then(|| rules::cause_text(commit)).as_deref());
             }
         }

@@ -10,6 +10,8 @@ use domain::commit::NewEvent;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use crate::rules;
+
 /// The most events in one row; the sequence of the migrations steps by it.
 pub(super) const SPAN: usize = 32;
 
@@ -36,12 +38,12 @@ pub(super) fn rows(events: &[NewEvent]) -> impl Iterator<Item = (usize, &[NewEve
     )
 }
 
-/// One row's text. The data of events is JSON, which `rules::validate` has seen to.
-pub(super) fn write(events: &[NewEvent]) -> String {
-    let mut text = String::with_capacity(events.iter().map(|event| event.kind.len() + event.data.len() + 40).sum());
+/// One row's text, into a string that is used again. The data of events is JSON, which `rules::validate` has seen to.
+pub(super) fn write(events: &[NewEvent], text: &mut String) {
+    text.clear();
     for event in events {
         text.push_str(if text.is_empty() { "[{\"kind\":" } else { ",{\"kind\":" });
-        text.push_str(&serde_json::Value::from(event.kind.as_str()).to_string());
+        rules::quote(&event.kind, text);
         text.push_str(",\"schema\":");
         text.push_str(&event.schema.to_string());
         text.push_str(",\"data\":");
@@ -49,7 +51,6 @@ pub(super) fn write(events: &[NewEvent]) -> String {
         text.push('}');
     }
     text.push(']');
-    text
 }
 
 /// The events of a row.
@@ -69,7 +70,8 @@ mod tests {
     fn what_is_written_is_read_to_the_byte() {
         let events = [event("a \"b\"", None, "{\"z\":1.50, \"a\":\"\\u00e9\"}"), event("c", None, "[]")];
 
-        let text = write(&events);
+        let mut text = "what was there".to_owned();
+        write(&events, &mut text);
 
         let facts = read(&text).unwrap();
         let read: Vec<_> = facts.iter().map(|fact| (fact.kind.as_ref(), fact.schema, fact.data.get())).collect();

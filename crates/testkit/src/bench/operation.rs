@@ -11,28 +11,41 @@ use domain::{
 
 static NUMBER: AtomicI64 = AtomicI64::new(0);
 
-/// A fresh id in the shape of a UUIDv7: ascending, like real ones.
+/// A fresh id in the shape of a UUIDv7: ascending, like real ones. Written digit by digit, because what makes the load
+/// shares the cores with what is measured.
 pub fn draw_id() -> String {
-    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-    let micros = host::clock::now_micros();
-    let millis = micros / 1000;
-    format!(
-        "{:08x}-{:04x}-7{:03x}-8{:03x}-{:012x}",
-        (millis >> 16) & 0xffff_ffff,
-        millis & 0xffff,
-        micros % 1000,
-        number & 0xfff,
-        number
-    )
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed).cast_unsigned();
+    let micros = host::clock::now_micros().cast_unsigned();
+    let bits = (u128::from(micros / 1000) << 80)
+        | (0x7 << 76)
+        | (u128::from(micros % 1000) << 64)
+        | (0x8 << 60)
+        | (u128::from(number & 0xfff) << 48)
+        | u128::from(number & 0xffff_ffff_ffff);
+    let mut id = String::with_capacity(36);
+    for place in (0..32u32).rev() {
+        if matches!(place, 23 | 19 | 15 | 11) {
+            id.push('-');
+        }
+        id.push(char::from(b"0123456789abcdef"[usize::try_from((bits >> (4 * place)) & 0xf).unwrap_or(0)]));
+    }
+    id
 }
 
 /// About 220 bytes of JSON.
 pub fn payload(run: &str, version: i64) -> String {
-    format!(
-        "{{\"run\":\"{run}\",\"version\":{version},\"job\":\"deploy\",\"parameters\":{{\"env\":\"prod\",\"region\":\"eu-1\"}},\
-         \"requested_by\":\"person-0192f0c1\",\"digest\":\"9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08\",\
-         \"reason\":\"release\"}}"
-    )
+    let mut payload = String::with_capacity(256);
+    for part in [
+        "{\"run\":\"",
+        run,
+        "\",\"version\":",
+        &version.to_string(),
+        ",\"job\":\"deploy\",\"parameters\":{\"env\":\"prod\",\"region\":\"eu-1\"},\"requested_by\":\"person-0192f0c1\",\
+         \"digest\":\"9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08\",\"reason\":\"release\"}",
+    ] {
+        payload.push_str(part);
+    }
+    payload
 }
 
 /// A run's reference: seven characters.
@@ -57,7 +70,7 @@ fn cause(scope: &str) -> Cause {
     }
 }
 
-fn empty(run: &str, at: At, status: &str, version: i64) -> Commit {
+fn empty(run: &str, at: At, status: &str, body: String) -> Commit {
     Commit {
         id: CommitId(draw_id()),
         subject: Some((Subject::new(SubjectKind::Run, run), at)),
@@ -73,7 +86,7 @@ fn empty(run: &str, at: At, status: &str, version: i64) -> Commit {
             parent: None,
             ordinal: 1,
             name: None,
-            body: payload(run, version),
+            body,
         }],
         events: Vec::new(),
         tasks: Vec::new(),
@@ -83,17 +96,18 @@ fn empty(run: &str, at: At, status: &str, version: i64) -> Commit {
 
 /// Creates a run.
 pub fn create(run: &str) -> Commit {
-    empty(run, At::New, "AwaitingApproval", 1)
+    empty(run, At::New, "AwaitingApproval", payload(run, 1))
 }
 
 /// A whole decision on a run that is at this version.
 pub fn decide(run: &str, version: i64) -> Commit {
-    let mut commit = empty(run, At::Version(version), "Dispatching", version + 1);
+    let body = payload(run, version + 1);
+    let mut commit = empty(run, At::Version(version), "Dispatching", body.clone());
     for kind in ["RunApproved", "ExecutionDispatched"] {
         commit.events.push(NewEvent {
             kind: kind.to_owned(),
             schema: 1,
-            data: payload(run, version + 1),
+            data: body.clone(),
             project: None,
             step: None,
         });
@@ -106,7 +120,7 @@ pub fn decide(run: &str, version: i64) -> Commit {
         parent: Some("dev:alice".to_owned()),
         ordinal: commit.cause.now.as_micros(),
         name: Some(format!("run:{run}:{version}:approved")),
-        body: payload(run, version + 1),
+        body,
     });
     commit.tasks.push(task(Subject::new(SubjectKind::Message, &message)));
     commit
