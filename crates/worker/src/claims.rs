@@ -32,7 +32,9 @@ const ACKNOWLEDGE_AT_LEAST_EVERY: Duration = Duration::from_secs(1);
 /// How long at most until a claim is tried again that failed.
 const CLAIM_AT_LEAST_EVERY: Duration = Duration::from_secs(5);
 /// The most tasks that one claim takes: half of the usual room, so that handlers work while the ledger is written.
-const TOGETHER: usize = 128;
+const TOGETHER: usize = 256;
+/// How many tasks run programs of git at once in one process.
+pub(crate) const GIT_AT_ONCE: usize = 64;
 
 /// Starts a worker: adopts what an earlier one left running, then claims.
 pub async fn start(config: WorkerConfig, control: Control) -> Result<Handle, StartError> {
@@ -69,6 +71,7 @@ fn prepared(config: WorkerConfig, control: Control) -> (Worker, Waiting) {
         incarnation: format!("w-{}", host::random::base62(12)),
         leases: Leases::default(),
         acks,
+        git_slots: Arc::new(Semaphore::new(GIT_AT_ONCE)),
         tracker: TaskTracker::new(),
         git: Arc::default(),
         survey: Arc::default(),
@@ -145,8 +148,7 @@ impl Worker {
         let mut trouble = Trouble::default();
         while !self.draining.is_cancelled() {
             let done = waiting.take().await;
-            // Handlers that wait for this very commit are about to make room.
-            let room = if trouble.is_over() { (free(&slots.fast) + done.len()).min(TOGETHER) } else { 0 };
+            let room = if trouble.is_over() { self.room(&slots, &done) } else { 0 };
             if room > 0 || done.len() > 0 {
                 match self.claim(Lane::Fast, room, done, &slots).await {
                     Ok(claimed) => {
@@ -164,12 +166,26 @@ impl Worker {
             tokio::select! {
                 () = waiting.some() => {}
                 () = wake.tasks(), if may_claim && room > 0 => {}
-                () = made(&slots.fast), if may_claim && room == 0 => {}
+                () = self.room_is_made(&slots), if may_claim && room == 0 => {}
                 () = trouble.pass(), if !may_claim => {}
                 () = tokio::time::sleep(self.config.poll) => {}
                 () = self.draining.cancelled() => {}
             }
         }
+    }
+
+    /// For how many quick tasks there is room once these are acknowledged: their handlers wait for this very commit. None
+    /// while programs of git take all of theirs, so that no more pile up behind them here while other processes are idle.
+    fn room(&self, slots: &Slots, done: &Batch) -> usize {
+        if self.git_slots.available_permits() == 0 {
+            return 0;
+        }
+        (slots.fast.available_permits() + done.len()).min(TOGETHER)
+    }
+
+    async fn room_is_made(&self, slots: &Slots) {
+        made(&slots.fast).await;
+        made(&self.git_slots).await;
     }
 
     async fn claim_engines(self, slots: Slots) {
@@ -178,7 +194,8 @@ impl Worker {
         while !self.draining.is_cancelled() {
             // Waits for room first, so that nothing is leased that has to queue here.
             made(&slots.engine).await;
-            match self.claim(Lane::Engine, free(&slots.engine).clamp(1, TOGETHER), Batch::default(), &slots).await {
+            let room = slots.engine.available_permits().clamp(1, TOGETHER);
+            match self.claim(Lane::Engine, room, Batch::default(), &slots).await {
                 Ok(claimed) => {
                     trouble = Trouble::default();
                     if claimed > 0 {
@@ -305,10 +322,6 @@ impl Worker {
             }
         }
     }
-}
-
-fn free(slots: &Semaphore) -> usize {
-    slots.available_permits()
 }
 
 /// Waits until there is room.

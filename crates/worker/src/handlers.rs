@@ -35,11 +35,17 @@ impl Worker {
                 self.acknowledge(lease, lease.done()).await;
                 Ok(())
             }
-            TaskKind::ProjectSetup => Box::pin(self.set_project_up(lease)).await,
+            TaskKind::ProjectSetup => {
+                let _room = self.git_slots.acquire().await;
+                Box::pin(self.set_project_up(lease)).await
+            }
             TaskKind::PlanProtocol => Box::pin(self.plan_protocol(lease)).await,
             TaskKind::ExecuteStep => Box::pin(self.execute_step(lease)).await,
             TaskKind::RunQuality => Box::pin(self.run_quality(lease)).await,
-            TaskKind::AdvanceBranch => Box::pin(self.advance_branch(lease)).await,
+            TaskKind::AdvanceBranch => {
+                let _room = self.git_slots.acquire().await;
+                Box::pin(self.advance_branch(lease)).await
+            }
         }
     }
 

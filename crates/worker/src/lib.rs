@@ -42,6 +42,7 @@ mod workspace;
 use std::sync::Arc;
 
 use control::Control;
+use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use crate::config::{SandboxConfig, SandboxPolicy, WorkerConfig};
@@ -57,6 +58,8 @@ pub(crate) struct Worker {
     pub(crate) leases: Leases,
     /// The way to the loop that claims, which acknowledges as it does.
     pub(crate) acks: Acks,
+    /// Room for quick tasks that run programs of git.
+    pub(crate) git_slots: Arc<Semaphore>,
     pub(crate) tracker: TaskTracker,
     /// Found when it is first needed.
     pub(crate) git: Arc<tokio::sync::OnceCell<forge::git::Git>>,

@@ -1,30 +1,85 @@
 use control::Clock;
-use domain::{ids::Fence, task::TaskState};
+use domain::{
+    ids::{Fence, TaskId},
+    task::TaskState,
+};
 use store::{Store, StoreConfig};
 use testkit::bench::operation;
 
 use super::*;
 
+struct Looping {
+    _dir: tempfile::TempDir,
+    store: Store,
+    worker: Worker,
+    /// Held before anything else was claimed.
+    lease: Lease,
+    waiting: Waiting,
+}
+
+impl Looping {
+    async fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&StoreConfig::Sqlite { path: dir.path().join("ledger.db") }).await.unwrap();
+        store.commit(operation::enqueue(1)).await.unwrap();
+        let control = Control::new(store.clone(), Clock::default());
+        let (worker, waiting) = prepared(WorkerConfig::new(dir.path(), "none"), control);
+        let claimed = store.work(Vec::new(), worker.claim_of(Lane::Fast, 1)).await.unwrap().tasks;
+        let lease = worker.leases.take(claimed[0].clone(), None).unwrap();
+        Self { _dir: dir, store, worker, lease, waiting }
+    }
+
+    async fn during(self, seen: impl AsyncFnOnce(&Store, &Worker, &Lease)) {
+        let Self { store, worker, lease, waiting, .. } = self;
+        let slots = Slots::new(&worker.config);
+        let looping = host::task::spawn("claim fast", worker.clone().claim_fast(slots, waiting));
+        seen(&store, &worker, &lease).await;
+        worker.draining.cancel();
+        looping.await.unwrap();
+    }
+}
+
+async fn state_of(store: &Store, id: &TaskId) -> TaskState {
+    store.find_task(id).await.unwrap().unwrap().state
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_acknowledgement_that_spoils_a_commit_spoils_it_for_itself_alone() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(&StoreConfig::Sqlite { path: dir.path().join("ledger.db") }).await.unwrap();
-    store.commit(operation::enqueue(1)).await.unwrap();
-    let (worker, waiting) =
-        prepared(WorkerConfig::new(dir.path(), "none"), Control::new(store.clone(), Clock::default()));
-    let claimed = store.work(Vec::new(), worker.claim_of(Lane::Fast, 1)).await.unwrap().tasks;
-    let lease = worker.leases.take(claimed[0].clone(), None).unwrap();
-    let looping = host::task::spawn("claim fast", worker.clone().claim_fast(Slots::new(&worker.config), waiting));
+    let looping = Looping::new().await;
+    looping
+        .during(async |store, worker, lease| {
+            let spoilt = lease.ack(Then::Dead { error: "\0".to_owned() });
+            let (first, ()) = tokio::join!(worker.acks.send(spoilt), worker.acknowledge(lease, lease.done()));
 
-    let spoilt = lease.ack(Then::Dead { error: "\0".to_owned() });
-    let (first, ()) = tokio::join!(worker.acks.send(spoilt), worker.acknowledge(&lease, lease.done()));
+            assert_eq!(first, None, "it is its handler's again");
+            assert!(matches!(state_of(store, &lease.task.id).await, TaskState::Done { .. }));
+            let other = Ack { fence: Fence(lease.fence.0 + 1), ..lease.done() };
+            let late = tokio::join!(worker.acks.send(lease.done()), worker.acks.send(other));
+            assert_eq!(late, (Some(false), Some(false)), "fenced");
+        })
+        .await;
+}
 
-    assert_eq!(first, None, "it is its handler's again");
-    let task = store.find_task(&lease.task.id).await.unwrap().unwrap();
-    assert!(matches!(task.state, TaskState::Done { .. }), "{task:?}");
-    let other = Ack { fence: Fence(lease.fence.0 + 1), ..lease.done() };
-    let late = tokio::join!(worker.acks.send(lease.done()), worker.acks.send(other));
-    assert_eq!(late, (Some(false), Some(false)), "fenced");
-    worker.draining.cancel();
-    looping.await.unwrap();
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_git_takes_all_its_room_nothing_more_is_claimed_and_what_is_done_is_acknowledged() {
+    let looping = Looping::new().await;
+    let ready = operation::enqueue(1);
+    let id = ready.tasks[0].id.clone();
+    looping.store.commit(ready).await.unwrap();
+    let git_slots = Arc::clone(&looping.worker.git_slots);
+    let all = git_slots.acquire_many(u32::try_from(GIT_AT_ONCE).unwrap()).await.unwrap();
+    looping
+        .during(async |store, worker, lease| {
+            assert_eq!(worker.acks.send(lease.done()).await, Some(true));
+            assert_eq!(state_of(store, &id).await, TaskState::Ready);
+
+            drop(all);
+
+            let started = host::clock::monotonic();
+            while !matches!(state_of(store, &id).await, TaskState::Done { .. }) {
+                assert!(started.elapsed() < Duration::from_secs(60));
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await;
 }
