@@ -53,8 +53,15 @@ const OF_PRODUCT: &[&str] = &[
 ];
 
 /// Measured beside queues that others made.
-const OF_PEERS: &[&str] =
-    &["peer-graphile", "peer-graphile-default", "peer-rq", "peer-rq-simple", "peer-pgboss", "peer-start"];
+const OF_PEERS: &[&str] = &[
+    "peer-graphile",
+    "peer-graphile-default",
+    "peer-apalis",
+    "peer-rq",
+    "peer-rq-simple",
+    "peer-pgboss",
+    "peer-start",
+];
 /// All of them.
 const PEERS: &str = "peers";
 

@@ -1,5 +1,5 @@
-//! Queues that others made, for `cargo xtask bench peers`: each at one version, from npm and PyPI, believed only by the
-//! checksums of their lock files; Redis as it is found, and with CI=true by apt-get. What is not to be had is named, and
+//! Queues that others made, for `cargo xtask bench peers`: each at one version, from npm, PyPI and crates.io, believed only
+//! by the checksums of their lock files; Redis as it is found, and with CI=true by apt-get. What is not to be had is named, and
 //! its rows are missing for that reason.
 
 use std::fs::{self, File};
@@ -14,6 +14,7 @@ use crate::process::{self, capture, on_path, say};
 const NODE: &str = "PILOTHOUSE_BENCH_PEERS_NODE";
 const PYTHON: &str = "PILOTHOUSE_BENCH_PEERS_PYTHON";
 const REDIS: &str = "PILOTHOUSE_BENCH_PEERS_REDIS";
+const APALIS: &str = "PILOTHOUSE_BENCH_PEERS_APALIS";
 
 const FILES_OF_NODE: [&str; 4] = ["package.json", "package-lock.json", "graphile.mjs", "pgboss.mjs"];
 const FILES_OF_PYTHON: [&str; 2] = ["requirements.txt", "rq_peer.py"];
@@ -26,7 +27,7 @@ pub(crate) fn prepare() -> Result<Vec<(String, String)>> {
     fs::create_dir_all(&all)?;
     let lock = File::create(all.join("lock"))?;
     lock.lock().context("cannot wait for another task that prepares the peers")?;
-    for (name, found) in [(NODE, node(&all)), (PYTHON, python(&all)), (REDIS, redis())] {
+    for (name, found) in [(NODE, node(&all)), (PYTHON, python(&all)), (REDIS, redis()), (APALIS, apalis(&all))] {
         match found {
             Ok(path) => told.push((name.to_owned(), path.display().to_string())),
             Err(error) => {
@@ -69,6 +70,16 @@ fn redis() -> Result<PathBuf> {
         process::apt_install("redis-server")?;
     }
     on_path("redis-server").context("RQ needs Redis (Debian: apt-get install redis-server)")
+}
+
+/// The program, built in a workspace of its own.
+fn apalis(all: &Path) -> Result<PathBuf> {
+    say("xtask: building apalis, which takes a few minutes the first time");
+    let target = all.join("apalis");
+    let mut cargo = process::cargo();
+    cargo.args(["build", "--release", "--locked", "--quiet", "--manifest-path", "bench/peers/apalis/Cargo.toml"]);
+    capture(cargo.arg("--target-dir").arg(&target)).context("cargo cannot build apalis")?;
+    Ok(target.join("release/pilothouse-bench-apalis"))
 }
 
 /// A directory with these files, filled once: its name is their digest, and a file in it says that it is whole.

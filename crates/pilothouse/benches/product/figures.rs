@@ -23,6 +23,7 @@ pub(crate) enum Row {
     Binary,
     PeerGraphile,
     PeerGraphileDefault,
+    PeerApalis,
     PeerRq,
     PeerRqSimple,
     PeerPgBoss,
@@ -31,7 +32,7 @@ pub(crate) enum Row {
 
 impl Row {
     /// Those of others come last: they need what `cargo xtask` fetches, and are measured when they are named.
-    pub(crate) const ALL: [Self; 20] = [
+    pub(crate) const ALL: [Self; 21] = [
         Self::SqliteInbound,
         Self::SqliteInboundP99,
         Self::PostgresInbound,
@@ -48,6 +49,7 @@ impl Row {
         Self::Binary,
         Self::PeerGraphile,
         Self::PeerGraphileDefault,
+        Self::PeerApalis,
         Self::PeerRq,
         Self::PeerRqSimple,
         Self::PeerPgBoss,
@@ -67,6 +69,7 @@ impl Row {
         match self {
             Self::PeerGraphile => Some(Peer::GraphileBatched),
             Self::PeerGraphileDefault => Some(Peer::GraphileDefault),
+            Self::PeerApalis => Some(Peer::Apalis),
             Self::PeerRq => Some(Peer::Rq),
             Self::PeerRqSimple => Some(Peer::RqSimple),
             Self::PeerPgBoss => Some(Peer::PgBoss),
@@ -115,6 +118,7 @@ impl Row {
             Self::PeerGraphileDefault => {
                 beside(more("peer-graphile-default", "tasks/s, ours", 8.0, 30.0), "graphile-worker, 4 processes")
             }
+            Self::PeerApalis => beside(more("peer-apalis", "tasks/s, ours", 6.0, 10.0), "apalis, 4 workers of 100"),
             Self::PeerRq => beside(more("peer-rq", "tasks/s, ours", 300.0, 800.0), "RQ on Redis, 2 workers"),
             Self::PeerRqSimple => {
                 beside(more("peer-rq-simple", "tasks/s, ours", 100.0, 200.0), "RQ on Redis, 2 workers that do not fork")

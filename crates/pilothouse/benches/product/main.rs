@@ -123,9 +123,12 @@ async fn measure_one(row: Row, plan: Plan, loads: &mut Loads) -> Measured {
         Row::ColdStart => process::cold_start(plan.starts).await,
         Row::IdleRss => process::idle_rss(plan.idle).await,
         Row::Binary => process::binary(),
-        Row::PeerGraphile | Row::PeerGraphileDefault | Row::PeerRq | Row::PeerRqSimple | Row::PeerPgBoss => {
-            Err("a peer is measured beside ours".into())
-        }
+        Row::PeerGraphile
+        | Row::PeerGraphileDefault
+        | Row::PeerApalis
+        | Row::PeerRq
+        | Row::PeerRqSimple
+        | Row::PeerPgBoss => Err("a peer is measured beside ours".into()),
     }
 }
 

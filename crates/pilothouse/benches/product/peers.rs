@@ -30,6 +30,7 @@ use crate::{
 pub(crate) enum Peer {
     GraphileBatched,
     GraphileDefault,
+    Apalis,
     PgBoss,
     Rq,
     RqSimple,
@@ -41,6 +42,7 @@ impl Peer {
         let rate = match self {
             Self::GraphileBatched => graphile("batched", 40_000).await?,
             Self::GraphileDefault => graphile("default", 4_000).await?,
+            Self::Apalis => apalis(20_000).await?,
             Self::PgBoss => pg_boss(20_000).await?,
             Self::Rq => rq("worker", 300).await?,
             Self::RqSimple => rq("simple", 3_000).await?,
@@ -74,6 +76,16 @@ async fn pg_boss(jobs: usize) -> Result<Value, Unmeasured> {
     with_database(move |url| {
         let mut command = Command::new("node");
         command.arg("pgboss.mjs").arg(url).arg(jobs.to_string()).current_dir(dir);
+        command
+    })
+    .await
+}
+
+async fn apalis(jobs: usize) -> Result<Value, Unmeasured> {
+    let program = found("APALIS")?;
+    with_database(move |url| {
+        let mut command = Command::new(program);
+        command.arg(url).arg(jobs.to_string());
         command
     })
     .await
