@@ -6,6 +6,7 @@
 
 use deadpool_postgres::Transaction;
 use domain::commit::{Commit, Committed, Entry, Guard};
+use tokio_postgres::error::SqlState;
 
 use crate::{
     postgres::{
@@ -26,11 +27,29 @@ pub(super) fn is_guarded(commit: &Commit) -> bool {
 
 /// Carries out one commit in a transaction of its own.
 pub(super) async fn commit(client: &mut deadpool_postgres::Client, commit: &Commit) -> Answer {
-    let done = attempt(client, commit).await.map_err(|error| Fault::of(&error))?;
-    match done {
-        Some(committed) => Ok(committed),
-        None => outcome::refusal(client, commit).await,
+    match attempt(client, commit).await {
+        Ok(Some(committed)) => Ok(committed),
+        Ok(None) => outcome::refusal(client, commit).await,
+        // Its rows come before its guards: where another has taken a key and a row with it, the row is met first.
+        Err(error) if error.code() == Some(&SqlState::CHECK_VIOLATION) => {
+            let taken = find_taken(client, commit).await.map_err(|error| Fault::of(&error))?;
+            taken.map_or_else(|| Err(Fault::of(&error)), Ok)
+        }
+        Err(error) => Err(Fault::of(&error)),
     }
+}
+
+/// The first guard whose key somebody else holds.
+async fn find_taken(client: &deadpool_postgres::Client, commit: &Commit) -> Driven<Option<Committed>> {
+    for guard in &commit.guards {
+        if let Guard::Unique { key, .. } = guard {
+            let statement = client.prepare_cached("SELECT holder FROM unique_keys WHERE key = $1").await?;
+            if let Some(row) = client.query_opt(&statement, &[key]).await? {
+                return Ok(Some(Committed::Refused { guard: guard.clone(), current: row.get(0) }));
+            }
+        }
+    }
+    Ok(None)
 }
 
 /// `None`: not applied, and rolled back; the reason is to be looked up.

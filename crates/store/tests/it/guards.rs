@@ -1,12 +1,13 @@
 //! What crosses subjects: unique keys, held places, budgets.
 
-use domain::commit::{Commit, Committed, Entry, Guard};
+use domain::commit::{Commit, Committed, Entry, Guard, Table};
 use futures_util::future::join_all;
 
-use crate::support::{Build, Db, commit, new_run, on_both};
+use crate::support::{Build, Db, child, commit, new_run, on_both};
 
 on_both!(
     a_unique_key_is_held_for_ever_by_the_first,
+    a_taken_key_is_named_although_a_row_is_taken_with_it,
     a_lock_has_as_many_places_as_it_says,
     places_are_never_given_twice,
     a_budget_refuses_what_goes_beyond_its_limit,
@@ -60,6 +61,21 @@ async fn a_unique_key_is_held_for_ever_by_the_first(db: &mut Db) {
         assert_eq!(refused(db, new_run("R2").guard(guard.clone())).await, (guard, "run:R1".to_owned()));
     }
     db.applied(new_run("R2").guard(unique("slot 10", "run:R2"))).await;
+}
+
+async fn a_taken_key_is_named_although_a_row_is_taken_with_it(db: &mut Db) {
+    let claim = |n: usize| {
+        let id = format!("R{n}");
+        let parent = format!("run:{id}");
+        new_run(&id).row(child(Table::Gates, "G1", "open", &parent, 1)).guard(unique("account", &parent))
+    };
+
+    let outcomes = join_all((0..8).map(|n| db.store.commit(claim(n)))).await;
+
+    let applied = outcomes.iter().filter(|outcome| matches!(outcome, Ok(Committed::Applied { .. }))).count();
+    let refused_ones = outcomes.iter().filter(|outcome| matches!(outcome, Ok(Committed::Refused { .. }))).count();
+    assert_eq!((applied, refused_ones), (1, 7), "{outcomes:?}");
+    assert_eq!(refused(db, claim(9)).await.0, unique("account", "run:R9"));
 }
 
 async fn a_lock_has_as_many_places_as_it_says(db: &mut Db) {
