@@ -29,7 +29,7 @@ const SCENARIO: &str = r#"{"version": 1, "title": "faults", "scenes": [
     {"step": "00-setup.md", "actions": [{"do": "message", "text": "ready"}]},
     {"step": "01-fix.md", "actions": [{"do": "write", "path": "answer.txt", "text": "42\n"}]}]}"#;
 /// How often a blocked protocol is tried again before it is given up.
-const TRIES: u32 = 6;
+const TRIES: u32 = 20;
 const LOOK: Duration = Duration::from_millis(30);
 
 /// What authors know.

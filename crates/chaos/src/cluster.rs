@@ -1,7 +1,7 @@
 //! A PostgreSQL server of a fault's own, which may be restarted: made, restarted and removed by a guard process that
 //! `cargo xtask` provides, so that nothing is left behind however this program ends.
 
-use std::process::Stdio;
+use std::{path::Path, process::Stdio};
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
@@ -12,7 +12,14 @@ use tokio::{
 
 /// The guard's command line, as a JSON array.
 pub const GUARD: &str = "PILOTHOUSE_CHAOS_POSTGRES_GUARD";
-const RESTART: &[u8] = b"restart immediate\n";
+const RESTART: &str = "restart immediate";
+const HALT: &str = "halt immediate";
+const START: &str = "start";
+
+/// Why there can be no server of a fault's own, where somebody else's is used.
+pub fn missing() -> Option<String> {
+    host::env::var(GUARD).is_none().then(|| format!("{GUARD} is not set; `cargo xtask chaos` sets it"))
+}
 
 /// Gone when it is dropped: the guard lives as long as its pipe.
 #[derive(Debug)]
@@ -25,6 +32,11 @@ pub struct Cluster {
 
 impl Cluster {
     pub async fn start() -> Result<Self> {
+        Self::start_in(&host::fs::temporary_root()).await
+    }
+
+    /// With everything it writes beneath this directory, which every account must be able to enter.
+    pub async fn start_in(dir: &Path) -> Result<Self> {
         let command =
             host::env::var(GUARD).with_context(|| format!("{GUARD} is not set; `cargo xtask chaos` sets it"))?;
         let command: Vec<String> = serde_json::from_str(&command).with_context(|| format!("{GUARD} is no list"))?;
@@ -32,6 +44,7 @@ impl Cluster {
         #[expect(clippy::disallowed_methods, reason = "the guard finds its programs by our environment")]
         let mut guard = Command::new(program)
             .args(arguments)
+            .env("TMPDIR", dir)
             .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -46,7 +59,22 @@ impl Cluster {
 
     /// An immediate shutdown, which is a crash of the server, and its start; back once it accepts connections.
     pub async fn restart(&mut self) -> Result<()> {
-        self.pipe.as_mut().context("the guard was told to end")?.write_all(RESTART).await?;
+        self.tell(RESTART).await
+    }
+
+    /// The first half of a restart.
+    pub async fn halt(&mut self) -> Result<()> {
+        self.tell(HALT).await
+    }
+
+    /// The second half.
+    pub async fn start_again(&mut self) -> Result<()> {
+        self.tell(START).await
+    }
+
+    async fn tell(&mut self, what: &str) -> Result<()> {
+        let line = format!("{what}\n");
+        self.pipe.as_mut().context("the guard was told to end")?.write_all(line.as_bytes()).await?;
         self.ready().await.map(drop)
     }
 

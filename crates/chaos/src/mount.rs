@@ -4,55 +4,56 @@ use std::{
     fs::File,
     path::{Path, PathBuf},
     process::Stdio,
+    time::Duration,
 };
 
 use anyhow::{Result, ensure};
-use rustix::{
-    fs::{FallocateFlags, fallocate, statvfs},
-    io::Errno,
-};
+use rustix::fs::statvfs;
 use tokio::process::Command;
 
-/// A filesystem in memory that holds so much and no more.
+/// A filesystem in memory, whose size is what it may hold: what it does not hold takes nothing.
 #[derive(Debug)]
 pub struct Memory {
     at: PathBuf,
-    ballast: PathBuf,
+    size: u64,
 }
 
+/// How often a size is set anew because others took some of what was to be left.
+const TRIES: u32 = 50;
+
 impl Memory {
-    /// Mounts one of so many bytes on a new directory.
-    pub async fn mount(at: &Path, bytes: u64) -> Result<Self> {
+    /// Mounts one of so many bytes on a directory, which then has this mode.
+    pub async fn mount(at: &Path, size: u64, mode: &str) -> Result<Self> {
         std::fs::create_dir_all(at)?;
-        call("mount", &["-t", "tmpfs", "-o", &format!("size={bytes},mode=0700"), "tmpfs", &path(at)]).await?;
-        Ok(Self { at: at.to_owned(), ballast: at.join("ballast") })
+        call("mount", &["-t", "tmpfs", "-o", &format!("size={size},mode={mode}"), "tmpfs", &path(at)]).await?;
+        Ok(Self { at: at.to_owned(), size })
     }
 
-    pub fn free(&self) -> Result<u64> {
+    pub fn used(&self) -> Result<u64> {
         let stat = statvfs(&self.at)?;
-        Ok(stat.f_bavail * stat.f_frsize)
+        Ok((stat.f_blocks - stat.f_bfree) * stat.f_frsize)
     }
 
-    /// Takes all space but so many bytes.
-    pub fn fill(&self, but: u64) -> Result<()> {
-        let file = File::create(&self.ballast)?;
-        loop {
-            let taken = self.free()?.saturating_sub(but);
-            if taken == 0 {
-                return Ok(());
-            }
-            match fallocate(&file, FallocateFlags::empty(), 0, taken) {
-                Ok(()) => return Ok(()),
-                // Others took some of it meanwhile.
-                Err(Errno::NOSPC) => {}
-                Err(error) => return Err(error.into()),
+    /// Leaves so many bytes and no more.
+    pub async fn fill(&self, but: u64) -> Result<()> {
+        for tried in 1.. {
+            match self.resize(self.used()? + but).await {
+                // Smaller than what it holds by now is refused.
+                Err(error) if tried == TRIES => return Err(error),
+                Err(_) => {}
+                Ok(()) => break,
             }
         }
+        Ok(())
     }
 
-    /// Gives it back.
-    pub fn relieve(&self) -> Result<()> {
-        Ok(std::fs::remove_file(&self.ballast)?)
+    /// Gives everything back.
+    pub async fn relieve(&self) -> Result<()> {
+        self.resize(self.size).await
+    }
+
+    async fn resize(&self, size: u64) -> Result<()> {
+        call("mount", &["-o", &format!("remount,size={size}"), &path(&self.at)]).await.map(drop)
     }
 }
 
@@ -75,7 +76,7 @@ pub fn can() -> bool {
         mount.args(["-t", "tmpfs", "-o", "size=4096", "tmpfs", &at]).stdout(Stdio::null()).stderr(Stdio::null());
     let is_mounted = tried.status().is_ok_and(|status| status.success());
     if is_mounted {
-        drop(Memory { ballast: dir.path().join("ballast"), at: dir.path().to_owned() });
+        drop(Memory { at: dir.path().to_owned(), size: 0 });
     }
     is_mounted
 }
@@ -93,6 +94,9 @@ pub async fn call(program: &str, arguments: &[&str]) -> Result<String> {
     ensure!(ended.status.success(), "{program} {arguments:?} failed: {said}");
     Ok(String::from_utf8_lossy(&ended.stdout).trim().to_owned())
 }
+
+/// How long the dead may take to close their files.
+const UNMOUNTED_WITHIN: Duration = Duration::from_secs(10);
 
 /// An ext4 filesystem in a file, which can lose its power.
 #[derive(Debug)]
@@ -115,7 +119,14 @@ impl Disk {
 
     /// After the power came back: the journal is replayed as at any start.
     pub async fn mount_again(&mut self) -> Result<()> {
-        call("umount", &[&path(&self.at)]).await?;
+        let until = host::clock::monotonic() + UNMOUNTED_WITHIN;
+        // Who died over it may still have files open there.
+        while let Err(error) = call("umount", &[&path(&self.at)]).await {
+            if host::clock::monotonic() >= until {
+                return Err(error);
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
         call("mount", &["-t", "ext4", &self.device, &path(&self.at)]).await?;
         Ok(())
     }

@@ -1,30 +1,24 @@
-//! SIGKILL at every named failpoint: the node, or the supervisor that reaches it, dies exactly there, and the ledger is
-//! checked as it was left.
+//! `kill -9` at every named failpoint of the product: of the node, or of a supervisor.
 //!
-//! One start of the node serves one point. Customers ask for jobs, authors have protocols carried out on a repository,
-//! and both go on across all deaths, so that what one point leaves is the next one's beginning.
+//! Each start of the node is armed with every point at which nothing has died yet, so that the first of them that the
+//! load reaches is where it dies, and what lies behind is reached by the next start. What comes last needs the most:
+//! another worker that died in the middle of a job, an hour that came, a log that is full. The load makes all of it
+//! happen ([`armed`]), and a point that nobody reaches fails the row.
 
-use std::{
-    path::{Path, PathBuf},
-    time::{Duration, Instant},
-};
+mod armed;
+
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use futures_util::future::BoxFuture;
 use host::failpoint::{On as PointOn, POINTS, Point, Reach};
-use serde_json::json;
 use testkit::random::Random;
 
+use self::armed::{Armed, Run};
 use crate::{
-    authors::Authors,
     drill::Flaw,
     fault::{Backend, Control, Expects, Fault, On, Outcome, Setting, Weight},
-    http::Request,
-    ledger::Ledger,
-    load::{Customers, exchange},
-    node::{Node, Program, Role, Seat, Target},
-    place::{BRIEF, Place},
-    rest::{self, Closing},
+    node::Program,
     violation::{Kind, Violation},
 };
 
@@ -32,9 +26,8 @@ pub const FAULT: Fault = Fault {
     name: "failpoints",
     injects: "SIGKILL of the node or of a supervisor at every named failpoint, once each",
     on: &[
-        // Only when asked for, until the load reaches every point in the time that the gate has.
-        On { backend: Backend::Sqlite, quick: 0, long: 50 * of(PointOn::Sqlite), budget: 170 },
-        On { backend: Backend::Postgres, quick: 0, long: 50 * of(PointOn::Postgres), budget: 170 },
+        On { backend: Backend::Sqlite, quick: of(PointOn::Sqlite), long: 50 * of(PointOn::Sqlite), budget: 240 },
+        On { backend: Backend::Postgres, quick: of(PointOn::Postgres), long: 50 * of(PointOn::Postgres), budget: 240 },
     ],
     weight: Weight::Light,
     needs: &[],
@@ -63,20 +56,16 @@ pub const FAULT: Fault = Fault {
     ],
 };
 
-const CUSTOMERS: u64 = 4;
-const AUTHORS: u32 = 3;
-/// How long a point may take to be reached, and how often the node is killed and started again when it was not: some
-/// points are only reached where another worker died in the middle of a job.
-const PATIENCE: Duration = Duration::from_secs(5);
-const STARTS: u32 = 5;
+/// How long a start may live without reaching a point, and how many may in a row before the rest is given up: what
+/// needs another start gets one, and each more time than the one before, for a machine with much else to do.
+const PATIENCE: Duration = Duration::from_secs(6);
+const BARREN: u32 = 5;
 /// The same for a control's, whose only point comes at once or never.
 const CONTROL_PATIENCE: Duration = Duration::from_secs(1);
+const CONTROL_BARREN: u32 = 3;
 /// A control's flaw shows at once as a rule.
 const CONTROL_CYCLES: u64 = 20;
 const SOUND_CYCLES: u64 = 6;
-/// Short, so that what the dead held is soon there again; long enough for a machine with much to do.
-const LEASE: Duration = Duration::from_secs(1);
-const END: Duration = Duration::from_secs(60);
 
 /// How many points exist on a database.
 const fn of(on: PointOn) -> u64 {
@@ -92,278 +81,99 @@ const fn of(on: PointOn) -> u64 {
 }
 
 async fn product(setting: Setting) -> Result<Outcome> {
-    let started = host::clock::monotonic();
+    let until = setting.budget.map(|budget| host::clock::monotonic() + budget);
     let on = if setting.backend == Backend::Postgres { PointOn::Postgres } else { PointOn::Sqlite };
-    let (fresh, others): (Vec<Point>, Vec<Point>) =
-        POINTS.iter().filter(|point| point.is_on(on)).partition(|point| point.reach == Reach::FirstStart);
+    let points: Vec<Point> = POINTS.iter().filter(|point| point.is_on(on)).copied().collect();
     let program = Program::Product(setting.programs.product.clone());
     let mut outcome = Outcome::default();
-    let mut slowest = (Duration::ZERO, "");
-    let mut figures = Vec::new();
+    let (mut starts, mut acknowledged, mut completed, mut given_up) = (0, 0, 0, 0);
     for round in 0.. {
-        for point in &fresh {
-            if outcome.done >= setting.wanted {
-                break;
-            }
-            // A ledger of its own: this point is reached once in its life.
-            let mut run = Run::start(&setting, &format!("{}-{round}", point.name), &program, false).await?;
-            let mut cycle = Cycle { point: point.name, skip: 0, patience: PATIENCE };
-            run.inject(&mut cycle).await?;
-            outcome.done += 1;
-            outcome.violations.extend(run.end().await?);
-        }
-        let mut run = Run::start(&setting, &format!("all-{round}"), &program, true).await?;
         let mut random = setting.random.fork(round);
-        for point in shuffled(&others, &mut random) {
-            let is_over = outcome.done >= setting.wanted || setting.is_spent(started);
-            if is_over || !run.found.is_empty() || !outcome.violations.is_empty() {
-                break;
-            }
-            let skip = if point.reach == Reach::Often { random.below(12) } else { 0 };
-            let took = run.inject(&mut Cycle { point: point.name, skip, patience: PATIENCE }).await?;
-            slowest = slowest.max((took, point.name));
-            setting.tell(&format!("{} after {took:?}", point.name));
-            outcome.done += 1;
-        }
-        let (completed, given_up) = run.authors.as_ref().map(Authors::counts).unwrap_or_default();
-        let acknowledged = run.customers.load.journal().acknowledged.len();
-        figures.push(format!(
-            "{acknowledged} commands acknowledged, {completed} protocols completed ({given_up} given up)"
-        ));
-        outcome.violations.extend(run.end().await?);
-        if outcome.done >= setting.wanted || setting.is_spent(started) || !outcome.violations.is_empty() {
+        let mut wanted = shuffled(&points, &mut random);
+        wanted.truncate(usize::try_from(setting.wanted - outcome.done).unwrap_or(usize::MAX));
+        let armed = wanted.iter().map(|point| arm(point, &mut random)).collect();
+        let mut run = Run::start(&setting, &format!("all-{round}"), &program).await?;
+        let gone = go_through(&mut run, armed, (PATIENCE, BARREN, until), &setting).await?;
+        outcome.done += gone.died;
+        starts += gone.starts;
+        let ended = run.end().await?;
+        acknowledged += ended.acknowledged;
+        (completed, given_up) = (completed + ended.completed, given_up + ended.given_up);
+        outcome.violations.extend(ended.found);
+        let is_over = until.is_some_and(|until| host::clock::monotonic() >= until);
+        if outcome.done >= setting.wanted || is_over || !outcome.violations.is_empty() {
             break;
         }
     }
-    outcome.figures = format!("{}; latest point {} after {} ms", figures.join("; "), slowest.1, slowest.0.as_millis());
+    outcome.figures = format!(
+        "{starts} starts, {acknowledged} commands acknowledged, {completed} protocols completed ({given_up} given up)"
+    );
     Ok(outcome)
-}
-
-/// In another order each time, so that other points lie behind each other.
-fn shuffled(points: &[Point], random: &mut Random) -> Vec<Point> {
-    let mut keyed: Vec<(u64, Point)> = points.iter().map(|point| (random.draw(), *point)).collect();
-    keyed.sort_by_key(|(key, _)| *key);
-    keyed.into_iter().map(|(_, point)| point).collect()
 }
 
 /// The little node, killed at one point again and again.
 fn drill(setting: Setting, flaw: Option<Flaw>, point: &'static str) -> BoxFuture<'static, Result<Outcome>> {
     Box::pin(async move {
         let program = Program::Drill(setting.programs.chaos.clone(), flaw);
-        let mut run = Run::start(&setting, &setting.name, &program, false).await?;
+        let mut run = Run::start(&setting, &setting.name, &program).await?;
         let mut random = setting.random.clone();
         let cycles = if flaw.is_some() { CONTROL_CYCLES } else { SOUND_CYCLES };
         let mut outcome = Outcome::default();
         while outcome.done < cycles && run.found.is_empty() {
             // Behind what the node does at its start.
-            let skip = 4 + random.below(30);
-            run.inject(&mut Cycle { point, skip, patience: CONTROL_PATIENCE }).await?;
+            let armed = vec![Armed { point, skip: 4 + random.below(30) }];
+            go_through(&mut run, armed, (CONTROL_PATIENCE, CONTROL_BARREN, None), &setting).await?;
             outcome.done += 1;
         }
-        outcome.violations = match run.found.is_empty() {
-            true => run.end().await?,
-            false => run.found,
-        };
+        outcome.violations = run.end().await?.found;
         Ok(outcome)
     })
 }
 
-/// One start of a node, armed with one point.
-struct Cycle {
-    point: &'static str,
-    /// Passes that go well before.
-    skip: u64,
-    patience: Duration,
+/// How far a run got.
+struct Gone {
+    died: u64,
+    starts: u64,
 }
 
-/// One ledger through many cycles.
-struct Run<'a> {
-    name: String,
-    program: &'a Program,
-    place: Place,
-    customers: Customers,
-    authors: Option<Authors>,
-    ledger: Ledger,
-    cycle: u64,
-    brief: u64,
-    /// Whether a node has served: before, there may be no ledger.
-    was_ready: bool,
-    found: Vec<Violation>,
+/// Starts a node again and again until something has died at each point, or nobody reaches what is left. `limits` are how
+/// long the first start that reaches nothing lives, how many of those may follow each other, and when time is up.
+async fn go_through(
+    run: &mut Run<'_>,
+    mut armed: Vec<Armed>,
+    limits: (Duration, u32, Option<Instant>),
+    setting: &Setting,
+) -> Result<Gone> {
+    let (shortest, most_barren, until) = limits;
+    let (mut gone, mut barren, mut patience) = (Gone { died: 0, starts: 0 }, 0, shortest);
+    while !armed.is_empty() && run.found.is_empty() {
+        let died = run.inject(&armed, patience).await?;
+        gone.starts += 1;
+        let before = armed.len();
+        armed.retain(|one| !died.iter().any(|point| point == one.point));
+        gone.died += (before - armed.len()) as u64;
+        setting.tell(&format!("died at {}; {} points are left", died.join(" and "), armed.len()));
+        (barren, patience) = if armed.len() < before { (0, shortest) } else { (barren + 1, patience * 3 / 2) };
+        let is_late = until.is_some_and(|until| host::clock::monotonic() >= until);
+        if run.found.is_empty() && !armed.is_empty() && (barren == most_barren || is_late) {
+            let why = if is_late { "before its time was up".to_owned() } else { format!("in {barren} starts on end") };
+            let missed = |one: &Armed| Violation::of(Kind::Missed, format!("nobody died at {} {why}", one.point));
+            run.found.extend(armed.iter().map(missed));
+        }
+    }
+    Ok(gone)
 }
 
-impl<'a> Run<'a> {
-    async fn start(setting: &Setting, name: &str, program: &'a Program, with_authors: bool) -> Result<Self> {
-        let dir: PathBuf = setting.dir.join(name);
-        let place = Place::create(setting.backend, dir, setting.postgres.as_deref()).await?;
-        if program.drains() {
-            place.add_brief_job()?;
-        }
-        let customers = Customers::start(CUSTOMERS, &setting.random, &setting.name, !program.drains());
-        let authors = match with_authors {
-            true => Some(Authors::start(AUTHORS, &place, customers.load.targets()).await?),
-            false => None,
-        };
-        let (name, ledger) = (format!("{}-{name}", setting.name), Ledger::default());
-        Ok(Self {
-            name,
-            program,
-            place,
-            customers,
-            authors,
-            ledger,
-            cycle: 0,
-            brief: 0,
-            was_ready: false,
-            found: Vec::new(),
-        })
-    }
-
-    fn seat(&self, environment: Vec<(String, String)>) -> Seat {
-        Seat { lease: LEASE, environment, ..Seat::of(Role::Up) }
-    }
-
-    /// Starts the node, waits until something dies at the point, kills what is left of the node, and checks; how long the
-    /// point took.
-    async fn inject(&mut self, cycle: &mut Cycle) -> Result<Duration> {
-        self.cycle += 1;
-        let seen = self.place.seen();
-        if seen.exists() {
-            std::fs::remove_file(&seen)?;
-        }
-        let when = if cycle.skip == 0 { "return".to_owned() } else { format!("{}*off->return", cycle.skip) };
-        let armed = vec![
-            ("FAILPOINTS".to_owned(), format!("{}={when}", cycle.point)),
-            ("FAILPOINTS_SEEN".to_owned(), seen.display().to_string()),
-        ];
-        let mut starts = 1;
-        let took = loop {
-            let started = host::clock::monotonic();
-            let mut node = Node::start(self.program, &self.seat(armed.clone()), &self.place)?;
-            let was_unasked = self.wait_for_death(&mut node, cycle, &seen, started).await?;
-            self.customers.load.aim(self.cycle, None);
-            let took = started.elapsed();
-            if was_unasked {
-                let what = format!("armed with {}, {}", cycle.point, node.obituary());
-                self.found.push(Violation::of(Kind::Process, what));
-                break took;
-            }
-            // Dead already, or its supervisor is, or nobody.
-            node.put_down().await?;
-            if died_at(&seen, cycle.point) {
-                break took;
-            }
-            if starts == STARTS {
-                let what = format!("nobody died at {} in {starts} starts of {:?}", cycle.point, cycle.patience);
-                self.found.push(Violation::of(Kind::Missed, what));
-                break took;
-            }
-            starts += 1;
-            // A machine with much else to do gets there later.
-            cycle.patience = cycle.patience * 3 / 2;
-        };
-        if self.was_ready {
-            self.found.extend(rest::look(&self.place, &self.customers, &mut self.ledger, false).await?);
-            self.check_authors().await?;
-        }
-        Ok(took)
-    }
-
-    /// Waits until something died at the point, or for long enough; whether the node ended for another reason.
-    async fn wait_for_death(&mut self, node: &mut Node, cycle: &Cycle, seen: &Path, started: Instant) -> Result<bool> {
-        let mut aimed: Option<Target> = None;
-        let (mut asked_at, mut connection) = (started, None);
-        while started.elapsed() < cycle.patience {
-            if died_at(seen, cycle.point) {
-                return Ok(false);
-            }
-            if node.has_ended()? {
-                // Its last note may have come between the two looks.
-                return Ok(!died_at(seen, cycle.point));
-            }
-            if aimed.is_none() {
-                aimed = node.find_target();
-                if aimed.is_some() {
-                    self.was_ready = true;
-                    self.customers.load.aim(self.cycle, aimed.clone());
-                }
-            }
-            if let Some(target) = aimed.as_ref().filter(|_| self.program.drains())
-                && asked_at.elapsed() > Duration::from_millis(300)
-            {
-                asked_at = host::clock::monotonic();
-                self.brief += 1;
-                // Whether it is answered is not what this is about.
-                let _ = exchange(&ask_briefly(&self.name, self.brief), target, &mut connection).await;
-            }
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-        Ok(false)
-    }
-
-    async fn check_authors(&mut self) -> Result<()> {
-        if let Some(authors) = &self.authors
-            && let Some(store) = Box::pin(self.place.ledger()).await?
-        {
-            self.found.extend(authors.check(&store).await?);
-            store.close().await;
-        }
-        Ok(())
-    }
-
-    /// A node that nothing is done to any more brings everything to rest; all that was found.
-    async fn end(mut self) -> Result<Vec<Violation>> {
-        if !self.found.is_empty() {
-            return Ok(self.found);
-        }
-        let mut node = Node::start(self.program, &self.seat(Vec::new()), &self.place)?;
-        let target = match node.ready().await {
-            Ok(target) => target,
-            Err(error) => return Ok(vec![Violation::of(Kind::Process, format!("{error:#}"))]),
-        };
-        self.customers.load.aim(self.cycle + 1, Some(target.clone()));
-        if let Some(authors) = &mut self.authors
-            && !authors.finish(END).await
-        {
-            return Ok(vec![Violation::of(Kind::Stuck, "a protocol came to no end")]);
-        }
-        let closing = Closing {
-            name: &self.name,
-            program: self.program,
-            place: &self.place,
-            target: &target,
-            customers: &mut self.customers,
-            nodes: vec![node],
-            ledger: &mut self.ledger,
-        };
-        self.found.extend(Box::pin(rest::come_to_rest(closing)).await?);
-        self.check_authors().await?;
-        if let Some(authors) = &self.authors {
-            self.found.extend(authors.check_branches().await?);
-        }
-        if self.found.is_empty() {
-            self.place.remove().await?;
-        }
-        Ok(self.found)
-    }
+/// With a number of passes that go well before, where there are many.
+fn arm(point: &Point, random: &mut Random) -> Armed {
+    Armed { point: point.name, skip: if point.reach == Reach::Often { random.below(12) } else { 0 } }
 }
 
-/// Whether a process died at this point, which it noted before.
-fn died_at(seen: &Path, point: &str) -> bool {
-    let text = std::fs::read_to_string(seen).unwrap_or_default();
-    let note = format!("killed {point} ");
-    text.lines().any(|line| line.starts_with(&note))
-}
-
-/// A run that nobody approves, and a command that carries an Idempotency-Key.
-fn ask_briefly(name: &str, number: u64) -> Request {
-    let key = format!("{name}-brief-{number}");
-    let params = json!({"tag": key, "pause": "0.001", "code": 0});
-    Request {
-        method: "POST",
-        path: "/runs".to_owned(),
-        body: json!({"job": BRIEF, "params": params}).to_string(),
-        idempotency_key: Some(key),
-    }
+/// In another order each time, so that a smaller number than all takes others.
+fn shuffled(points: &[Point], random: &mut Random) -> Vec<Point> {
+    let mut keyed: Vec<(u64, Point)> = points.iter().map(|point| (random.draw(), *point)).collect();
+    keyed.sort_by_key(|(key, _)| *key);
+    keyed.into_iter().map(|(_, point)| point).collect()
 }
 
 #[cfg(test)]
@@ -375,6 +185,8 @@ mod tests {
         let n = |on| POINTS.iter().filter(|point| point.is_on(on)).count() as u64;
 
         assert_eq!((of(PointOn::Sqlite), of(PointOn::Postgres)), (n(PointOn::Sqlite), n(PointOn::Postgres)));
+        let quick: Vec<u64> = FAULT.on.iter().map(|on| on.quick).collect();
+        assert_eq!(quick, [n(PointOn::Sqlite), n(PointOn::Postgres)]);
     }
 
     #[test]
@@ -383,18 +195,5 @@ mod tests {
 
         assert_eq!(order(7), order(7));
         assert_ne!(order(7), order(8));
-    }
-
-    #[test]
-    fn a_death_is_read_from_the_note_that_the_point_left() {
-        let dir = host::fs::create_temporary_dir(&host::fs::temporary_root(), "seen-").unwrap();
-        let seen = dir.join("seen");
-        std::fs::write(&seen, "reached a.b 7\nkilled a.bc 8\n").unwrap();
-
-        let died = ["a.b", "a.bc"].map(|point| died_at(&seen, point));
-
-        std::fs::remove_dir_all(dir).unwrap();
-        assert_eq!(died, [false, true]);
-        assert!(!died_at(&seen, "a.bc"));
     }
 }

@@ -19,10 +19,9 @@ use crate::{
 pub const FAULT: Fault = Fault {
     name: "recovery",
     injects: "SIGKILL of a worker in the middle of a job; timed until the job goes on elsewhere, or adopted at home",
-    // Only when asked for: seconds are promised, which a busy machine takes away.
     on: &[
-        On { backend: Backend::Sqlite, quick: 0, long: 1_000, budget: 30 },
-        On { backend: Backend::Postgres, quick: 0, long: 2_000, budget: 60 },
+        On { backend: Backend::Sqlite, quick: 10, long: 1_000, budget: 20 },
+        On { backend: Backend::Postgres, quick: 20, long: 2_000, budget: 40 },
     ],
     weight: Weight::Light,
     needs: &[],
@@ -39,6 +38,9 @@ const LEASE: Duration = Duration::from_millis(500);
 /// Beyond the lease.
 const ELSEWHERE: Duration = Duration::from_secs(1);
 const AT_HOME: Duration = Duration::from_secs(2);
+/// A row of the gate runs beside others on a busy machine: there the middle of all deaths may take so many times as long
+/// as is promised of ninety-nine in a hundred.
+const GATE: u32 = 2;
 /// The default: what is adopted does not wait for it.
 const LONG_LEASE: Duration = Duration::from_secs(30);
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -56,7 +58,7 @@ async fn product(setting: Setting) -> Result<Outcome> {
         spans.push(bench.kill_and_restart().await?);
     }
     outcome.done += spans.len() as u64;
-    figures.push(judge("at home", &mut spans, AT_HOME, &mut outcome)?);
+    figures.push(judge(&setting, "at home", &mut spans, AT_HOME, &mut outcome)?);
     bench.end(&setting).await?;
     if setting.backend == Backend::Postgres {
         let mut spans = Vec::new();
@@ -67,7 +69,7 @@ async fn product(setting: Setting) -> Result<Outcome> {
             outcome.done += 1;
             bench.replace().await?;
         }
-        figures.push(judge("elsewhere", &mut spans, LEASE + ELSEWHERE, &mut outcome)?);
+        figures.push(judge(&setting, "elsewhere", &mut spans, LEASE + ELSEWHERE, &mut outcome)?);
         bench.end(&setting).await?;
     }
     outcome.figures = figures.join("; ");
@@ -80,21 +82,34 @@ async fn late_start(setting: Setting) -> Result<Outcome> {
     let running = bench.begin().await?;
     let killed = host::clock::monotonic();
     bench.kill_worker_of(&running).await?;
-    tokio::time::sleep(AT_HOME + Duration::from_millis(300)).await;
+    tokio::time::sleep(GATE * AT_HOME + Duration::from_millis(300)).await;
     bench.replace().await?;
     let mut outcome = Outcome { done: 1, ..Outcome::default() };
     let mut spans = vec![bench.wait_for_more(&running, killed, PATIENCE).await];
-    judge("late", &mut spans, AT_HOME, &mut outcome)?;
+    judge(&setting, "late", &mut spans, AT_HOME, &mut outcome)?;
     bench.end(&setting).await?;
     Ok(outcome)
 }
 
-/// Says how long it took and whether that is soon enough.
-fn judge(place: &str, spans: &mut [Duration], within: Duration, outcome: &mut Outcome) -> Result<String> {
-    let p99 = span::percentile(spans, 99).context("nobody was killed")?;
-    let p50 = span::percentile(spans, 50).unwrap_or_default();
-    if p99 > within {
-        let what = format!("work went on {place} {p99:?} after its worker's death (p99), not within {within:?}");
+/// Says how long it took and whether that is soon enough: for ninety-nine in a hundred, in the gate for the middle and
+/// with allowance, and in any case for all of them at some time.
+fn judge(
+    setting: &Setting,
+    place: &str,
+    spans: &mut [Duration],
+    within: Duration,
+    outcome: &mut Outcome,
+) -> Result<String> {
+    let (percent, within) = if setting.budget.is_some() { (50, GATE * within) } else { (99, within) };
+    let judged = span::percentile(spans, percent).context("nobody was killed")?;
+    let [p50, p99, last] = [50, 99, 100].map(|percent| span::percentile(spans, percent).unwrap_or_default());
+    if judged > within {
+        let what =
+            format!("work went on {place} {judged:?} after its worker's death (p{percent}), not within {within:?}");
+        outcome.violations.push(Violation::of(Kind::Late, what));
+    }
+    if last >= PATIENCE {
+        let what = format!("work did not go on {place} within {PATIENCE:?} after its worker's death");
         outcome.violations.push(Violation::of(Kind::Late, what));
     }
     Ok(format!("goes on {place} after {} (p50) and {} ms (p99) of {}", p50.as_millis(), p99.as_millis(), spans.len()))

@@ -19,9 +19,7 @@ pub enum On {
 /// How often a point is reached by a node under load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reach {
-    /// Only when a ledger is new.
-    FirstStart,
-    /// Once a process, once a start, or once a protocol.
+    /// Once a ledger, once a process, once a start, or once a protocol.
     Rare,
     /// Many times a second, so that a later time says more than the first.
     Often,
@@ -40,9 +38,9 @@ const fn point(name: &'static str, on: On, reach: Reach) -> Point {
 pub const POINTS: &[Point] = &[
     point("sqlite.open.owned", On::Sqlite, Reach::Rare),
     point("sqlite.open.log-grown", On::Sqlite, Reach::Rare),
-    point("sqlite.migrate.statement", On::Sqlite, Reach::FirstStart),
-    point("sqlite.migrate.before-commit", On::Sqlite, Reach::FirstStart),
-    point("sqlite.migrate.after-commit", On::Sqlite, Reach::FirstStart),
+    point("sqlite.migrate.statement", On::Sqlite, Reach::Rare),
+    point("sqlite.migrate.before-commit", On::Sqlite, Reach::Rare),
+    point("sqlite.migrate.after-commit", On::Sqlite, Reach::Rare),
     point("sqlite.claim.leased", On::Sqlite, Reach::Often),
     point("sqlite.dedup.taken", On::Sqlite, Reach::Often),
     point("sqlite.rows.written", On::Sqlite, Reach::Often),
@@ -59,8 +57,8 @@ pub const POINTS: &[Point] = &[
     point("postgres.batch.told", On::Postgres, Reach::Often),
     point("postgres.batch.built", On::Postgres, Reach::Often),
     point("postgres.batch.committed", On::Postgres, Reach::Often),
-    point("postgres.migrate.before-commit", On::Postgres, Reach::FirstStart),
-    point("postgres.migrate.after-commit", On::Postgres, Reach::FirstStart),
+    point("postgres.migrate.before-commit", On::Postgres, Reach::Rare),
+    point("postgres.migrate.after-commit", On::Postgres, Reach::Rare),
     point("postgres.fast-claim.committed", On::Postgres, Reach::Often),
     point("postgres.engine-claim.before-commit", On::Postgres, Reach::Rare),
     point("postgres.engine-claim.after-commit", On::Postgres, Reach::Rare),
@@ -92,7 +90,7 @@ pub const POINTS: &[Point] = &[
     point("server.command.done", On::Both, Reach::Often),
     point("server.keyed.begun", On::Both, Reach::Rare),
     point("server.keyed.stored", On::Both, Reach::Rare),
-    point("node.token.written", On::Both, Reach::FirstStart),
+    point("node.token.written", On::Both, Reach::Rare),
     point("node.ledger.opened", On::Both, Reach::Rare),
     point("node.token.counted", On::Both, Reach::Rare),
     point("node.server.listening", On::Both, Reach::Rare),
