@@ -66,9 +66,13 @@ impl Cluster {
         Ok(Cluster { facts, server, port, installed, directory })
     }
 
-    /// A crash as far as the server's data can tell, and a start at the same port.
-    pub(crate) fn restart(&mut self) -> Result<()> {
-        end(&mut self.server, CRASH)?;
+    /// A crash as far as the server's data can tell.
+    pub(crate) fn crash(&mut self) -> Result<()> {
+        end(&mut self.server, CRASH)
+    }
+
+    /// A start at the same port, after a crash.
+    pub(crate) fn start_again(&mut self) -> Result<()> {
         self.server = self.installed.serve_at(self.port)?.context("somebody else took the server's port meanwhile")?;
         self.facts.pid = self.server.id();
         Ok(())
@@ -209,9 +213,10 @@ impl Installed {
                 }
                 bail!("postgres ended ({status}): {}", log.trim());
             }
-            // The eighth line is the one that pg_ctl waits for, too.
+            // The eighth line is the one that pg_ctl waits for, too. A server whose disk went before it has left its own.
             let state = std::fs::read_to_string(self.data().join("postmaster.pid")).unwrap_or_default();
-            if state.lines().nth(7).is_some_and(|line| line.trim() == "ready") {
+            let is_its_own = state.lines().next().is_some_and(|line| line.trim() == server.id().to_string());
+            if is_its_own && state.lines().nth(7).is_some_and(|line| line.trim() == "ready") {
                 return Ok(true);
             }
             std::thread::sleep(Duration::from_millis(20));

@@ -2,7 +2,8 @@
 //!
 //! A task that is killed cannot clean up, so it never owns the server. It starts a guard, which starts the server,
 //! says one line about it, and reads from a pipe. However the task ends, the pipe closes, and the guard stops the server
-//! and removes its directory. Who wants a server that crashes writes [`RESTART`] into the pipe and reads a line again.
+//! and removes its directory. Who wants a server that crashes writes [`RESTART`], or [`HALT`] and later [`START`], into
+//! the pipe and reads a line again.
 
 use std::io::{BufRead, BufReader, Write as _};
 use std::os::unix::process::CommandExt as _;
@@ -17,6 +18,10 @@ use super::find::Binaries;
 pub(crate) const TASK: &str = "guard-postgres";
 /// Asks for an immediate shutdown and a start at the same address.
 const RESTART: &str = "restart immediate";
+/// The first half of it.
+const HALT: &str = "halt immediate";
+/// The second half.
+const START: &str = "start";
 
 #[derive(Serialize, Deserialize)]
 enum Report {
@@ -109,8 +114,14 @@ fn report(report: &Report) -> Result<()> {
 /// Does as the pipe says until it closes.
 fn obey(cluster: &mut Cluster, pipe: impl BufRead) -> Result<()> {
     // A pipe that cannot be read any more is closed.
-    for line in pipe.lines().map_while(Result::ok).filter(|line| line == RESTART) {
-        if let Err(error) = cluster.restart() {
+    for line in pipe.lines().map_while(Result::ok) {
+        let obeyed = match line.as_str() {
+            RESTART => cluster.crash().and_then(|()| cluster.start_again()),
+            HALT => cluster.crash(),
+            START => cluster.start_again(),
+            _ => continue,
+        };
+        if let Err(error) = obeyed {
             report(&Report::Failed(format!("{error:#}")))?;
             bail!("{line}: {error:#}");
         }
