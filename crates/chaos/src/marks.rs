@@ -24,13 +24,14 @@ impl Marks {
         }
     }
 
-    /// Lines of `begin|end <home> <pid>`, where the home is the attempt's own: `…/attempts/<attempt>/home`.
+    /// Lines of `begin|end <home> <pid>`, and empty ones, where the home is the attempt's own: `…/attempts/<attempt>/home`.
     fn parse(text: &str) -> Self {
         let mut marks = Self::default();
         for line in text.lines() {
             let mut words = line.split(' ');
             let (Some(what), Some(home)) = (words.next(), words.next()) else { continue };
-            let Some(attempt) = home.trim_end_matches("/home").rsplit('/').next() else { continue };
+            // Whoever was killed while it wrote has left a part of a mark.
+            let Some(attempt) = home.strip_suffix("/home").and_then(|home| home.rsplit('/').next()) else { continue };
             let mark = marks.0.entry(attempt.to_owned()).or_default();
             match what {
                 "begin" => mark.begun += 1,
@@ -69,5 +70,12 @@ mod tests {
         assert_eq!(marks.of("run-B-2"), Mark { begun: 1, ended: 0 });
         assert_eq!(marks.of("run-C-1"), Mark::default());
         assert_eq!(marks.executions(), 2);
+    }
+
+    #[test]
+    fn half_a_mark_is_none() {
+        let marks = Marks::parse("\nbegin /d/attempts/run-A\nbegin /d/attempts/run-B-2/home 2\n");
+
+        assert_eq!(marks.attempts().collect::<Vec<_>>(), ["run-B-2"]);
     }
 }

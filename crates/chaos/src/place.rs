@@ -12,8 +12,10 @@ use crate::fault::Backend;
 /// The name by which our own connections to PostgreSQL are told from those of nodes.
 const OURS: &str = "pilothouse_chaos";
 
-/// What the jobs run: a mark, a pause, a mark, a code.
-const SCRIPT: &str = r#"echo "begin $HOME $$" >> "$1"; sleep "$2"; echo "end $HOME $$" >> "$1"; exit "$3""#;
+/// What the jobs run: a mark, a pause, a mark, a code. A mark begins with a line of its own, because what was written
+/// before it may have been killed in the middle.
+const SCRIPT: &str =
+    r#"printf "\\nbegin $HOME $$\\n" >> "$1"; sleep "$2"; printf "\\nend $HOME $$\\n" >> "$1"; exit "$3""#;
 
 /// The keys of the catalog's jobs, whether each asks people first, and whether it may be repeated without asking.
 pub const JOBS: [Job; 4] = [

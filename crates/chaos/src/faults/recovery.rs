@@ -45,6 +45,9 @@ const GATE: u32 = 2;
 const LONG_LEASE: Duration = Duration::from_secs(30);
 const PATIENCE: Duration = Duration::from_secs(15);
 const LOOK: Duration = Duration::from_millis(4);
+/// How long a run may take to begin, and how many are asked for.
+const BEGINS_WITHIN: Duration = Duration::from_secs(5);
+const TRIES: u32 = 5;
 
 async fn product(setting: Setting) -> Result<Outcome> {
     let started = host::clock::monotonic();
@@ -179,31 +182,41 @@ impl Bench {
         Ok(())
     }
 
-    /// Has a job begun that takes long and may be repeated, and waits until it runs.
+    /// Has a job begun that takes long and may be repeated, and waits until it runs. On a machine with much to do, a short
+    /// lease may end before that, and its work is over before anybody can be killed: then another one is asked for.
     async fn begin(&mut self) -> Result<Running> {
-        self.asked += 1;
-        let key = format!("recovery-{}", self.asked);
-        let params = json!({"tag": key, "pause": "0.999", "code": 0});
-        let body = json!({"job": "again", "params": params}).to_string();
-        let run = self.ask("POST", "/runs", body, Some(key)).await?;
-        let run = run["id"].as_str().context("a run has no id")?.to_owned();
+        for _ in 0..TRIES {
+            self.asked += 1;
+            let key = format!("recovery-{}", self.asked);
+            let params = json!({"tag": key, "pause": "0.999", "code": 0});
+            let body = json!({"job": "again", "params": params}).to_string();
+            let run = self.ask("POST", "/runs", body, Some(key)).await?;
+            let run = run["id"].as_str().context("a run has no id")?.to_owned();
+            if let Some(data) = self.wait_for_begin(&run).await {
+                let n_events = self.events(&run).await?.len();
+                return Ok(Running { run, data, n_events });
+            }
+        }
+        bail!("none of {TRIES} runs began within {BEGINS_WITHIN:?}")
+    }
+
+    /// The data directory of who has begun a run.
+    async fn wait_for_begin(&self, run: &str) -> Option<&'static str> {
         let since = host::clock::monotonic();
-        while since.elapsed() < PATIENCE {
+        let attempt = format!("/attempts/run-{run}-1/home ");
+        while since.elapsed() < BEGINS_WITHIN {
             let marks = std::fs::read_to_string(self.place.marks()).unwrap_or_default();
-            let attempt = format!("/attempts/run-{run}-1/home ");
             let begun = marks.lines().find(|line| line.starts_with("begin ") && line.contains(&attempt));
             let by = begun.and_then(|line| {
                 let data = |work: &Work| format!("{}/attempts/", self.place.dir.join(work.data).display());
                 self.workers.iter().find(|(work, _)| line.contains(&data(work)))
             });
             if let Some((work, _)) = by {
-                let data = work.data;
-                let n_events = self.events(&run).await?.len();
-                return Ok(Running { run, data, n_events });
+                return Some(work.data);
             }
             tokio::time::sleep(LOOK).await;
         }
-        bail!("run {run} did not begin within {PATIENCE:?}")
+        None
     }
 
     async fn kill_worker_of(&mut self, running: &Running) -> Result<()> {
