@@ -40,7 +40,7 @@ impl Peer {
     /// Its tasks a second, with a queue that takes seconds to empty.
     pub(crate) async fn drain(self) -> Result<f64, Unmeasured> {
         let rate = match self {
-            Self::GraphileBatched => graphile("batched", 40_000).await?,
+            Self::GraphileBatched => graphile("batched", 10_000).await?,
             Self::GraphileDefault => graphile("default", 4_000).await?,
             Self::Apalis => apalis(20_000).await?,
             Self::PgBoss => pg_boss(20_000).await?,
