@@ -12,7 +12,7 @@ use std::{
     ops::RangeInclusive,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use domain::commit::{Commit, Committed, Then};
@@ -30,13 +30,16 @@ use crate::{
     },
 };
 
+#[cfg(test)]
+mod tests;
+
 /// Connections that carry out commits, at least and at most. One waits for its commit to be durable while the other is at
 /// work; more make batches smaller, and every statement has a cost of its own.
 const FLUSHERS: RangeInclusive<usize> = 2..=8;
 /// Commits in one statement.
 const BATCH: usize = 256;
-/// A batch is small beside this many times its commits.
-const SMALL: usize = 4;
+/// How long at most commits are held back because they are few: a connection that hangs must not hold the others up.
+const HELD_BACK: Duration = Duration::from_millis(25);
 /// Commits that may wait; more are refused, so that callers hear about overload instead of timing out.
 const WAITING: usize = 4096;
 /// How often a commit runs again alone when others are in its way.
@@ -72,6 +75,8 @@ struct Queue {
     /// Commits under way.
     in_flight: usize,
     closed: bool,
+    /// Connections that there are, and how many of them have not ended.
+    flushers: usize,
     running: usize,
 }
 
@@ -126,10 +131,10 @@ fn hash(value: impl Hash) -> u64 {
 
 impl Queue {
     /// The next commits that may go together, oldest first; their rows are taken until [`Queue::release`].
-    fn take(&mut self, limit: usize) -> Vec<Member> {
-        // Beside a large batch a small one gains nothing: it would only compete for the disk. It goes when the large one
-        // is done, with what has queued up until then.
-        if self.waiting.len() * SMALL < self.in_flight {
+    fn take(&mut self, limit: usize, however_few: bool) -> Vec<Member> {
+        // Less than an equal share of what is under way gains nothing beside it: it would only compete for the disk. It
+        // goes when others are done, with what has queued up until then.
+        if !however_few && self.waiting.len() * self.flushers < self.in_flight {
             return Vec::new();
         }
         let mut taken: Vec<Member> = Vec::new();
@@ -195,7 +200,10 @@ impl Batcher {
         let shared = Arc::new(Shared { queue: Mutex::default(), work: Notify::new(), meter });
         let batcher = Self { shared, patience: connector.patience };
         let flushers = flushers();
-        batcher.shared.lock().running = flushers;
+        {
+            let mut queue = batcher.shared.lock();
+            (queue.flushers, queue.running) = (flushers, flushers);
+        }
         for _ in 0..flushers {
             let flusher = Flusher { shared: batcher.shared.clone(), connector: connector.clone(), session: None };
             drop(host::task::spawn("postgres flusher", flusher.run()));
@@ -272,21 +280,33 @@ struct Flusher {
 
 impl Flusher {
     async fn run(mut self) {
+        // Since when something waits that nobody takes.
+        let mut held_since: Option<Instant> = None;
         loop {
             // Those that were just answered come back with their next commit before anything is taken.
             tokio::task::yield_now().await;
+            let however_few = held_since.is_some_and(|since| since.elapsed() >= HELD_BACK);
             let (batch, more, closed) = {
                 let mut queue = self.shared.lock();
-                let batch = queue.take(BATCH);
+                let batch = queue.take(BATCH, however_few);
                 (batch, !queue.waiting.is_empty(), queue.closed)
             };
             if batch.is_empty() {
                 if closed && !more {
                     break;
                 }
-                self.shared.work.notified().await;
+                let woken = self.shared.work.notified();
+                if more {
+                    held_since.get_or_insert_with(host::clock::monotonic);
+                    // Whichever comes first, the queue is looked at again.
+                    let _ = tokio::time::timeout(HELD_BACK, woken).await;
+                } else {
+                    held_since = None;
+                    woken.await;
+                }
                 continue;
             }
+            held_since = None;
             if more {
                 self.shared.work.notify_one();
             }
