@@ -40,7 +40,7 @@ const ELSEWHERE: Duration = Duration::from_secs(1);
 const AT_HOME: Duration = Duration::from_secs(2);
 /// A row of the gate runs beside others on a busy machine: there the middle of all deaths may take so many times as long
 /// as is promised of ninety-nine in a hundred.
-const GATE: u32 = 2;
+const GATE: u32 = 3;
 /// The default: what is adopted does not wait for it.
 const LONG_LEASE: Duration = Duration::from_secs(30);
 const PATIENCE: Duration = Duration::from_secs(15);

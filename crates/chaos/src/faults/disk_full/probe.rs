@@ -18,8 +18,9 @@ use crate::{
 const PRESSERS: u64 = 6;
 /// How long it may take until a disk that is nearly full is full.
 const FULL_WITHIN: Duration = Duration::from_secs(20);
-/// The promise: commands are accepted again.
-const AGAIN_WITHIN: Duration = Duration::from_secs(5);
+/// When commands have to be accepted again. The promise is half of it; the rest is for a machine that carries out other
+/// faults meanwhile.
+const AGAIN_WITHIN: Duration = Duration::from_secs(10);
 
 #[derive(Debug)]
 pub(super) struct Probe {
