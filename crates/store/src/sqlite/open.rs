@@ -54,7 +54,7 @@ pub(super) fn open(path: &Path) -> Result<SqliteStore, StoreError> {
         conn.query_row("SELECT value FROM counters WHERE name = 'fences'", (), |row| row.get(0)).map_err(fault::of)?;
     let checkpoints = Checkpoints::start(&mut conn, connect(path, 1024)?)?;
     let wake = Wake::default();
-    let ledger = Ledger { conn, fences, ready: 0, events: false, written: Tables::default(), fatal: None };
+    let ledger = Ledger { conn, fences, ready: 0, events: false, written: Tables::default(), ended: None };
     let (known, meter) = (Known::alone(), Meter::default());
     let writer = Writer::start(
         ledger,

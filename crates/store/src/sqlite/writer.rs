@@ -43,8 +43,8 @@ pub(super) struct Ledger {
     pub(super) events: bool,
     /// What the transaction wrote, and perhaps took back.
     pub(super) written: Tables,
-    /// Set by a job that found the file failing.
-    pub(super) fatal: Option<rusqlite::Error>,
+    /// What a job ran into that ended the transaction for all of its members, or that no file may be trusted after.
+    pub(super) ended: Option<rusqlite::Error>,
 }
 
 /// What a job came to.
@@ -92,9 +92,10 @@ where
                 done.keep
             }
             Err(error) => {
-                if fault::is_fatal(&error) {
+                // SQLite itself rolls back where there is no space and where input or output failed.
+                if fault::is_fatal(&error) || ledger.conn.is_autocommit() {
                     let reason = Some(error.to_string());
-                    ledger.fatal = error.sqlite_error().map(|code| rusqlite::Error::SqliteFailure(*code, reason));
+                    ledger.ended = error.sqlite_error().map(|code| rusqlite::Error::SqliteFailure(*code, reason));
                 }
                 self.result = Some(Err(fault::of(error)));
                 false
@@ -360,11 +361,10 @@ impl Desk {
         let keep = job.run(&mut self.ledger);
         host::failpoint!("sqlite.job.done");
         members.push(job);
-        if let Some(error) = self.ledger.fatal.take() {
+        if let Some(error) = self.ledger.ended.take() {
             return Err(error);
         }
         if self.ledger.conn.is_autocommit() {
-            // SQLite itself rolled back (disk full, input/output): nothing of the group is left.
             return Err(rusqlite::Error::SqliteFailure(
                 rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_ABORT),
                 Some("the transaction was rolled back".to_owned()),
@@ -399,12 +399,26 @@ impl Desk {
         {
             tracing::error!(%error, "A failed transaction could not be rolled back");
         }
-        if fault::is_fatal(&error) {
-            let reason = format!("{error}; the file is opened anew at the next start");
-            tracing::error!(%error, "The ledger's file failed; nothing more is accepted");
+        let is_settled = !fault::may_be_logged(&error) || self.overwrite_log();
+        if fault::is_fatal(&error) || !is_settled {
+            let code = error.sqlite_error().map_or(0, |error| error.extended_code);
+            let reason = format!("{error} (SQLite's code {code}); the file is opened anew at the next start");
+            tracing::error!(%error, code, "The ledger's file failed; nothing more is accepted");
             self.broken = Some(StoreError::Unavailable { reason });
         }
         fault::of(error)
+    }
+
+    /// Takes the place of a transaction in the log that was written whole but not indexed: with its first page gone, no
+    /// start can find it committed, and its callers may be told that it is not. Whether that is certain.
+    fn overwrite_log(&self) -> bool {
+        tracing::warn!("The log's index had no space; the transaction in the log is overwritten");
+        // A change, because what stays as it is is not written; fences may skip one.
+        match self.execute("UPDATE counters SET value = value + 1 WHERE name = 'fences'") {
+            Ok(()) => true,
+            // Written, which is what it was for, and not indexed either.
+            Err(error) => fault::may_be_logged(&error),
+        }
     }
 }
 
