@@ -11,12 +11,12 @@ use crate::{
     node::Target,
 };
 
-/// How long everything may take to come to rest.
+/// How long everything may go on without that less is left.
 pub const WITHIN: Duration = Duration::from_secs(30);
 
-/// Answers and waits; what was left when the time was up.
+/// Answers and waits; what was left when nothing went on.
 pub async fn drain(target: &Target, campaign: &str) -> Result<Vec<String>> {
-    let started = host::clock::monotonic();
+    let (mut fewest, mut since) = (usize::MAX, host::clock::monotonic());
     let mut steward = Steward { target, connection: None, campaign, said: 0 };
     loop {
         let mut left = Vec::new();
@@ -36,7 +36,10 @@ pub async fn drain(target: &Target, campaign: &str) -> Result<Vec<String>> {
                 left.push(format!("{} tasks are {state}", waiting(state)));
             }
         }
-        if left.is_empty() || started.elapsed() > WITHIN {
+        if left.len() < fewest {
+            (fewest, since) = (left.len(), host::clock::monotonic());
+        }
+        if left.is_empty() || since.elapsed() > WITHIN {
             return Ok(left);
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
