@@ -152,6 +152,11 @@ impl ByHand {
         self.mirror.checkout(&tip, &dir).await?;
         let commit = self.mirror.write_files(&tip, &files, &info).await?;
         self.mirror.keep_attempt(u64::try_from(n)?, &commit).await?;
+        // What follows once the ledger has accepted the commit.
+        let branch = BranchName::parse(&format!("{n:04}-by-hand"))?;
+        self.mirror.push(&self.remote, &branch, None, &commit).await?;
+        self.mirror.advance_branch(&branch, None, &commit).await?;
+        self.mirror.changes(&tip, &commit).await?;
         Ok(begun.elapsed())
     }
 }
