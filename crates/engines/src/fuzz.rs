@@ -13,26 +13,32 @@ mod wire;
 use crate::engine::{Engine, EngineEvent, Finished, Usage};
 use std::path::{Path, PathBuf};
 use testkit::fuzz::json::Corpus;
+use testkit::fuzz::text::Samples;
 
 /// How often each reader of a stream is put to the test.
 const N_RUNS: u64 = 1_000_000;
 
-/// The recorded streams of an engine. Where both directions were recorded, what the agent said.
+/// The recorded streams of JSON lines of an engine. Where both directions were recorded, what the agent said.
 fn recorded(prefix: &str) -> Vec<String> {
+    let said = |text: String| {
+        let lines = text.lines().filter(|line| !line.starts_with("> "));
+        lines.map(|line| format!("{}\n", line.strip_prefix("< ").unwrap_or(line))).collect()
+    };
+    files(prefix, "jsonl").into_iter().map(said).collect()
+}
+
+/// The files of recorded streams with this beginning and this ending.
+fn files(prefix: &str, ending: &str) -> Vec<String> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/transcripts");
     let mut paths: Vec<PathBuf> = [folder.clone(), folder.join("recorded")]
         .iter()
         .flat_map(|folder| host::fs::list_names(folder).unwrap().into_iter().map(|name| folder.join(name)))
         .filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(prefix)))
-        .filter(|path| path.extension().is_some_and(|ending| ending == "jsonl"))
+        .filter(|path| path.extension().is_some_and(|found| found == ending))
         .collect();
     // The order of a directory is nobody's promise, and a seed has to mean the same everywhere.
     paths.sort();
-    let said = |text: String| {
-        let lines = text.lines().filter(|line| !line.starts_with("> "));
-        lines.map(|line| format!("{}\n", line.strip_prefix("< ").unwrap_or(line))).collect()
-    };
-    paths.iter().map(|path| said(host::fs::read_text(path, 1 << 20).unwrap())).collect()
+    paths.iter().map(|path| host::fs::read_text(path, 1 << 20).unwrap()).collect()
 }
 
 /// Lines of our own events, one of each kind.
@@ -86,6 +92,32 @@ fn corpus(engine: Engine) -> Corpus {
         // They print anything.
         Engine::Shell | Engine::CodeMachine => Corpus::new(recorded("")),
     }
+}
+
+/// What CodeMachine prints: text for people, a few lines of it at a time, and words of the engines that it drives.
+fn codemachine() -> Samples {
+    /// Where a line is cut: with an error it prints lines of its own packed source.
+    const LONG: usize = 600;
+    let streams = files("codemachine-", "txt");
+    assert!(!streams.is_empty(), "without a recorded stream there is nothing to begin with");
+    let piece = |lines: &[&str]| {
+        let lines = lines.iter().map(|line| &line[..line.floor_char_boundary(LONG)]);
+        lines.map(|line| format!("{line}\n")).collect::<String>()
+    };
+    let pieces = |stream: &String| -> Vec<String> {
+        let lines: Vec<&str> = stream.lines().collect();
+        lines.chunks(4).map(piece).collect()
+    };
+    let said = [
+        "\u{1b}[2K\u{1b}[1G",
+        "\r",
+        "\r\n",
+        "{\"type\":\"turn.completed\",\"usage\":{\"input_tokens\":1}}\n",
+        "{\"kind\":\"finished\",\"outcome\":\"completed\"}\n",
+        "[GREEN:BOLD]",
+        "Tokens: 1in/1out",
+    ];
+    Samples::new(streams.iter().flat_map(pieces), &said)
 }
 
 /// Fails when an event carries what would steer a terminal, or more than its bound.

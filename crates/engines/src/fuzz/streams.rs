@@ -1,12 +1,13 @@
 //! The streams that engines print.
 
-use super::{N_RUNS, assert_harmless, corpus};
+use super::{N_RUNS, assert_harmless, codemachine, corpus};
 use crate::engine::{Engine, EngineEvent, ErrorClass, Finished, Meter, ParseState, Transcript, Usage};
 use crate::exit::{Exit, Outcome};
 use host::contain::Containment;
 use std::time::Duration;
 use testkit::fuzz::Fuzz;
 use testkit::fuzz::json::Kind;
+use testkit::random::Random;
 
 /// All that is learnt of a stream.
 #[derive(Debug, PartialEq)]
@@ -57,8 +58,12 @@ pub(super) fn read(engine: Engine, wants_answer: bool, stream: &[u8], cuts: &[us
 
 fn fuzz(name: &'static str, engine: Engine) {
     let corpus = corpus(engine);
+    fuzz_drawn(name, engine, |random, input| corpus.draw(random, input));
+}
+
+fn fuzz_drawn(name: &'static str, engine: Engine, draw: impl Fn(&mut Random, &mut Vec<u8>)) {
     Fuzz::new(name, N_RUNS).run(|random, input| {
-        corpus.draw(random, input);
+        draw(random, input);
         let wants_answer = random.chance(30);
         let mut cuts = [0; 2].map(|_| usize::try_from(random.below(input.len() as u64 + 1)).unwrap());
         cuts.sort_unstable();
@@ -94,6 +99,12 @@ fn assert_makes_sense(engine: Engine, read: &Read) {
     }
     let said_so = read.events.iter().any(|event| matches!(event, EngineEvent::Finished(last) if last.is_completed()));
     let is_text = matches!(engine, Engine::Shell | Engine::CodeMachine);
+    if is_text {
+        // Whatever it looks like, it is text, and nothing follows from it.
+        assert!(read.events.iter().all(|event| matches!(event, EngineEvent::Text { .. })), "{:?}", read.events);
+        assert_eq!((&read.session, read.usage, read.n_denied, &read.trouble), (&None, None, 0, &None));
+        assert_eq!(read.last_word, Finished::completed("ended with exit code 0"));
+    }
     assert!(!read.last_word.is_completed() || said_so || is_text, "nobody said that it succeeded");
     if !said_so && !is_text && read.events.iter().all(|event| !matches!(event, EngineEvent::Finished(_))) {
         assert_eq!(read.last_word.class, Some(ErrorClass::ProtocolError));
@@ -141,6 +152,12 @@ fn our_own_events_are_read_whoever_prints_them() {
 #[test]
 fn a_command_is_read_whatever_it_prints() {
     fuzz("shell", Engine::Shell);
+}
+
+#[test]
+fn codemachine_is_read_whatever_it_prints() {
+    let samples = codemachine();
+    fuzz_drawn("codemachine", Engine::CodeMachine, |random, input| samples.draw(random, input));
 }
 
 /// What is remembered between two lines stays within a bound, however long each value of them is and however often it

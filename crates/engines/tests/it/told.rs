@@ -6,13 +6,17 @@ use engines::{Containment, engine::Permission};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
+/// Most agents print JSON lines; some print text for people.
+const ENDINGS: [&str; 2] = [".jsonl", ".txt"];
+
 pub(crate) fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/transcripts")
 }
 
 /// A recorded stream. Where both directions were recorded, what the agent said.
 pub(crate) fn recorded(name: &str) -> String {
-    let text = std::fs::read_to_string(folder().join(format!("{name}.jsonl"))).unwrap();
+    let ending = ENDINGS.iter().find(|ending| folder().join(format!("{name}{ending}")).exists()).unwrap();
+    let text = std::fs::read_to_string(folder().join(format!("{name}{ending}"))).unwrap();
     if !text.starts_with("> ") && !text.starts_with("< ") {
         return text;
     }
@@ -24,7 +28,10 @@ pub(crate) fn all() -> Vec<String> {
     let streams = |prefix: &'static str| {
         let entries = std::fs::read_dir(folder().join(prefix)).unwrap();
         let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-        names.filter_map(move |name| name.strip_suffix(".jsonl").map(|name| format!("{prefix}{name}")))
+        names.filter_map(move |name| {
+            let name = ENDINGS.iter().find_map(|ending| name.strip_suffix(ending))?;
+            Some(format!("{prefix}{name}"))
+        })
     };
     let mut names: Vec<String> = streams("").chain(streams("recorded/")).collect();
     names.sort();

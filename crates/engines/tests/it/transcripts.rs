@@ -27,7 +27,7 @@ fn answering(name: &'static str, engine: Engine) -> Case {
 }
 
 fn cases() -> Vec<Case> {
-    use Engine::{Claude, Codex, Gemini, Opencode};
+    use Engine::{Claude, CodeMachine, Codex, Gemini, Opencode};
     let idle = Outcome::TimedOut { limit: TimeLimit::Idle };
     vec![
         case("codex-text", Codex, EXITED_0, None),
@@ -89,6 +89,11 @@ fn cases() -> Vec<Case> {
         case("recorded/gemini-refusal", Gemini, EXITED_0, None),
         case("recorded/gemini-429-recovers", Gemini, EXITED_0, None),
         case("gemini-401", Gemini, Outcome::Exited { code: 145 }, Some(ErrorClass::NotLoggedIn)),
+        // What it drove was Codex. All of it is text; that an agent failed is told by its exit code alone.
+        case("codemachine-text", CodeMachine, EXITED_0, None),
+        case("codemachine-shell", CodeMachine, EXITED_0, None),
+        case("codemachine-401", CodeMachine, EXITED_1, Some(ErrorClass::ProtocolError)),
+        case("codemachine-unknown-agent", CodeMachine, EXITED_1, Some(ErrorClass::ProtocolError)),
     ]
 }
 
