@@ -120,15 +120,21 @@ impl Disk {
     /// After the power came back: the journal is replayed as at any start.
     pub async fn mount_again(&mut self) -> Result<()> {
         let until = host::clock::monotonic() + UNMOUNTED_WITHIN;
-        // Who died over it may still have files open there.
-        while let Err(error) = call("umount", &[&path(&self.at)]).await {
+        // Who died over it may still have files open there, and a sandbox that is just being made holds a copy of the
+        // mount: then what is mounted again is the filesystem without power.
+        while let Err(error) = self.try_to_mount_again().await {
             if host::clock::monotonic() >= until {
                 return Err(error);
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        call("mount", &["-t", "ext4", &self.device, &path(&self.at)]).await?;
         Ok(())
+    }
+
+    async fn try_to_mount_again(&self) -> Result<()> {
+        call("umount", &[&path(&self.at)]).await?;
+        call("mount", &["-t", "ext4", &self.device, &path(&self.at)]).await?;
+        Ok(File::open(&self.at)?.sync_all()?)
     }
 
     pub async fn remove(self) -> Result<()> {

@@ -33,6 +33,25 @@ pub fn find(dir: &Path) -> Vec<Process> {
     found
 }
 
+/// Sandboxes in the making that nobody will finish: they have `program` open, which they were to start, and whoever made
+/// them is gone. They are named by nothing else. One that is being made has a parent that has it open, too, or runs it.
+pub fn unfinished(program: &Path) -> Vec<u32> {
+    let has_open = |pid: u32| {
+        let links = std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+        links.filter_map(|entry| std::fs::read_link(entry.path()).ok()).any(|target| target == program)
+    };
+    let runs = |pid: u32| std::fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe == program);
+    let parent = |pid: u32| {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+        status.lines().find_map(|line| line.strip_prefix("PPid:")?.trim().parse::<u32>().ok())
+    };
+    let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
+    let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    pids.filter(|pid| has_open(*pid) && !runs(*pid))
+        .filter(|pid| parent(*pid).is_some_and(|parent| !runs(parent) && !has_open(parent)))
+        .collect()
+}
+
 fn attempt_in(words: &str) -> Option<String> {
     let (_, rest) = words.split_once("/attempts/")?;
     Some(rest.split(['/', ' ']).next().unwrap_or_default().to_owned())

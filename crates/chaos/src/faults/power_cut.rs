@@ -3,7 +3,9 @@
 //!
 //! On SQLite it is the node's machine that loses its power, on PostgreSQL the database's. A shutdown of ext4 drops what
 //! the kernel holds. It does not stand for a disk that lies about its cache. It needs root and a loop device, and runs
-//! only when asked for. The controls are writers that do not wait for the disk.
+//! only when asked for. The controls are writers that do not wait for the disk, and a supervisor that does not.
+
+mod launch;
 
 use std::{
     os::unix::fs::PermissionsExt,
@@ -46,11 +48,14 @@ pub const FAULT: Fault = Fault {
         Need { what: What::Program("losetup"), is_demanded: false },
     ],
     run: |setting| run(setting).boxed(),
-    controls: &[fault::Control {
-        name: "not-durable",
-        expects: Expects::A(Kind::Lost),
-        run: |setting| not_durable(setting),
-    }],
+    controls: &[
+        fault::Control { name: "not-durable", expects: Expects::A(Kind::Lost), run: |setting| not_durable(setting) },
+        fault::Control {
+            name: "forgetful-supervisor",
+            expects: Expects::A(Kind::Repeated),
+            run: |setting| launch::forgetful(setting),
+        },
+    ],
 };
 
 const SIZE: u64 = 256 << 20;
@@ -142,6 +147,10 @@ async fn under_load(setting: &Setting, place: &Place, machine: &mut Machine) -> 
     let mut outcome = Outcome::default();
     let started = host::clock::monotonic();
     while outcome.done < setting.wanted && !setting.is_spent(started) && outcome.violations.is_empty() {
+        if machine.cluster.is_none() {
+            let begun = launch::cut_when_begun(&setting.programs.product, &setting.dir, machine).await;
+            outcome.violations.extend(begun.context("an attempt's beginning cannot be cut off")?);
+        }
         let mut node = Node::start(&program, &Seat::of(Role::Up), place)?;
         let target = node.ready().await?;
         customers.load.aim(outcome.done + 1, Some(target));
@@ -156,7 +165,7 @@ async fn under_load(setting: &Setting, place: &Place, machine: &mut Machine) -> 
             node.kill().await?;
             machine.cut()?;
         }
-        kill_all(place).await?;
+        kill_all(&place.dir, &setting.programs.product).await?;
         machine.come_back().await.context("the machine does not come back")?;
         outcome.done += 1;
         let looked = rest::look(place, &customers, &mut ledger, false).await;
@@ -189,15 +198,19 @@ fn counts(violation: &Violation, machine: &Machine) -> bool {
     violation.kind != Kind::Unrecorded || machine.cluster.is_some()
 }
 
-/// The power is gone for everybody: for what the node has started, too.
-async fn kill_all(place: &Place) -> Result<()> {
+/// The power is gone for everybody: for what the node has started, too, and for the sandboxes it was about to make, which
+/// would keep the filesystem mounted.
+async fn kill_all(dir: &Path, program: &Path) -> Result<()> {
     let until = host::clock::monotonic() + Duration::from_secs(10);
     loop {
-        let left = processes::find(&place.dir);
+        let mut left: Vec<u32> = processes::find(dir).into_iter().map(|process| process.pid).collect();
+        if left.is_empty() {
+            left = processes::unfinished(program);
+        }
         if left.is_empty() {
             return Ok(());
         }
-        for pid in left.iter().filter_map(|process| rustix::process::Pid::from_raw(process.pid.cast_signed())) {
+        for pid in left.iter().filter_map(|pid| rustix::process::Pid::from_raw(pid.cast_signed())) {
             // One that ended meanwhile needs no signal.
             let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
         }
