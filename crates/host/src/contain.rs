@@ -11,6 +11,8 @@ pub mod cgroup;
 pub mod channel;
 mod cover;
 mod signals;
+#[cfg(target_os = "linux")]
+mod strays;
 mod walls;
 
 use rustix::process::WaitOptions;
@@ -27,6 +29,8 @@ use crate::process::Status;
 pub use cover::{Cover, cover};
 pub use rustix::process::{Pid, Signal};
 pub use signals::{Caught, Signals, ignore_termination, pass_on_termination};
+#[cfg(target_os = "linux")]
+pub use strays::kill_strays;
 pub use walls::{Walls, give_up_capabilities, have_walls, put_up_walls};
 
 /// How surely a tree can be ended, strongest first.
@@ -444,11 +448,17 @@ pub fn is_first_process() -> bool {
     rustix::process::getpid().as_raw_nonzero().get() == 1
 }
 
-/// A file without a name that holds `bytes`; children inherit it.
+/// Where no sandbox is made of parts that wait for each other there is nothing to kill.
+#[cfg(not(target_os = "linux"))]
+pub fn kill_strays() -> usize {
+    0
+}
+
+/// A file that lies nowhere and holds `bytes`; children inherit it. It is called by who made it ([`kill_strays`]).
 #[cfg(target_os = "linux")]
 pub fn inherited_file(bytes: &[u8]) -> io::Result<File> {
     use std::io::Seek;
-    let mut file = File::from(rustix::fs::memfd_create(c"pilothouse", rustix::fs::MemfdFlags::empty())?);
+    let mut file = File::from(rustix::fs::memfd_create(strays::name_of_files(), rustix::fs::MemfdFlags::empty())?);
     file.write_all(bytes)?;
     file.rewind()?;
     Ok(file)

@@ -1,4 +1,5 @@
-//! What nobody waits for: leases that ended, tasks that fall due, rows that retention no longer keeps.
+//! What nobody waits for: leases that ended, tasks that fall due, rows that retention no longer keeps, processes that
+//! nobody holds.
 
 use std::time::Duration;
 
@@ -25,6 +26,7 @@ impl Worker {
             host::failpoint!("worker.housekeeping.reaped");
             if pruned_at.is_none_or(|at: std::time::Instant| at.elapsed() > PRUNE_EVERY) {
                 self.prune().await;
+                end_strays().await;
                 pruned_at = Some(host::clock::monotonic());
             }
             // A gate expires when it is due, not a poll later.
@@ -79,5 +81,14 @@ impl Worker {
                 Err(error) => return tracing::warn!(%error, "Old rows could not be deleted"),
             }
         }
+    }
+}
+
+/// Ends the sandboxes that supervisors were about to make when they were killed.
+async fn end_strays() {
+    match host::task::spawn_blocking("strays", host::contain::kill_strays).await {
+        Ok(0) => {}
+        Ok(n) => tracing::warn!("Ended {n} processes whose supervisor was killed while it made their sandbox"),
+        Err(error) => tracing::warn!(%error, "Processes without a supervisor could not be looked for"),
     }
 }
