@@ -130,8 +130,9 @@ impl Gate {
                     row.done = outcome.done;
                     row.figures = outcome.figures;
                     let spent = || format!("{} of {wanted}, budget of {} s", outcome.done, on.budget);
-                    row.cut = outcome.cut.or_else(|| (outcome.done < wanted).then(spent));
-                    row.verdict = match outcome.violations.is_empty() {
+                    let is_sound = outcome.violations.is_empty();
+                    row.cut = outcome.cut.or_else(|| (is_sound && outcome.done < wanted).then(spent));
+                    row.verdict = match is_sound {
                         true => Verdict::Sound,
                         false => Verdict::Unsound(outcome.violations),
                     };

@@ -181,7 +181,7 @@ async fn wait_for_events(client: &tokio_postgres::Client) -> Result<()> {
 }
 
 impl Job {
-    fn entry(&self, marks: &Path) -> String {
+    pub fn entry(&self, marks: &Path) -> String {
         let Self { key, policy, idempotent, .. } = self;
         format!(
             r#"[job.{key}]

@@ -6,7 +6,7 @@ use domain::{
     aggregate::Aggregate,
     attempt::{Attempt, AttemptState, Ending},
     ids::{AttemptId, RunId},
-    run::{Run, RunEvent, RunState, TRANSITIONS},
+    run::{BlockedOn, Run, RunEvent, RunState, TRANSITIONS},
 };
 use store::{StoredEvent, Versioned};
 
@@ -55,12 +55,24 @@ pub fn replay(told: &Told<'_>) -> Option<Replayed> {
         });
         run = match run {
             None => Some(Run::created(&event)?),
-            Some(before) => Some(replay.step(&before, &event, told)),
+            Some(before) => {
+                if is_retried(&before, &event, &stored.actor) {
+                    replay.interrupted = None;
+                }
+                Some(replay.step(&before, &event, told))
+            }
         };
     }
     let run = run?;
     replay.rows(&run, version, told);
     Some(Replayed { run, fences: replay.fences, findings: replay.findings })
+}
+
+/// Whether somebody asks again for a run that was given up and waits for its operator: a person's word, like an approval.
+fn is_retried(before: &Run, event: &RunEvent, actor: &str) -> bool {
+    matches!(before.state, RunState::Blocked { on: BlockedOn::Operator, .. })
+        && matches!(event, RunEvent::ExecutionDispatched { .. })
+        && !actor.starts_with("worker:")
 }
 
 struct Replay {
@@ -208,4 +220,53 @@ impl Replay {
 pub fn run_of(attempt: &str) -> Option<RunId> {
     let (run, _) = attempt.strip_prefix("run-")?.rsplit_once('-')?;
     Some(RunId(run.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use domain::{
+        aggregate::fold,
+        decision::Context,
+        ids::{GateId, PersonId},
+        run::RunRequest,
+        time::Timestamp,
+    };
+
+    use super::*;
+    use crate::place::JOBS;
+
+    const NOON: Timestamp = Timestamp::from_micros(1_766_836_800_000_000);
+
+    fn blocked_on(on: BlockedOn) -> Run {
+        let text = JOBS[0].entry(std::path::Path::new("/d/marks"));
+        let catalog = domain::catalog::Catalog::parse(&text, "jobs.toml").unwrap();
+        let given = [("tag", "t"), ("pause", "0.1")].map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let request = RunRequest {
+            id: RunId::from("7Q4K2MA"),
+            gate: GateId::from("GATE234"),
+            job: catalog.find(JOBS[0].key).unwrap().bind(&BTreeMap::from(given)).unwrap(),
+            requested_by: PersonId("id-alice".to_owned()),
+            requester: "dev:alice".to_owned(),
+            reason: None,
+            channel: "dev".to_owned(),
+            conversation: "dev:alice".to_owned(),
+        };
+        let mut run: Run = fold(&request.decide(&Context { now: NOON }).events).unwrap();
+        run.state = RunState::Blocked { on, why: "3 workers died while they carried it out".to_owned() };
+        run
+    }
+
+    #[test]
+    fn what_was_given_up_is_asked_for_again_by_people_alone() {
+        let again = RunEvent::ExecutionDispatched { attempt: 2 };
+        let given_up = blocked_on(BlockedOn::Operator);
+        let cut_off = blocked_on(BlockedOn::Gate { gate: GateId::from("GATE234") });
+
+        assert!(is_retried(&given_up, &again, "user:dev:alice"));
+        assert!(!is_retried(&given_up, &again, "worker:w-1"));
+        assert!(!is_retried(&cut_off, &again, "user:dev:alice"));
+        assert!(!is_retried(&Run { state: RunState::Running, ..given_up }, &again, "user:dev:alice"));
+    }
 }
