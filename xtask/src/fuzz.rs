@@ -135,9 +135,10 @@ fn carry_out(places: &Places, target: &Target, seed: u32, seconds: Option<u64>) 
     let ended = process::status(program.stdout(File::create(&log)?).stderr(File::options().append(true).open(&log)?))?;
     let took = started.elapsed();
     let report = Report::of(&String::from_utf8_lossy(&fs::read(&log)?), ended.success(), &log);
-    let cut = match seconds {
-        Some(seconds) if report.n_inputs < WANTED => Some(format!("{seconds} s were given")),
-        _ => None,
+    let cut = match (&report.verdict, seconds) {
+        (Verdict::Sound, Some(seconds)) if report.n_inputs < WANTED => Some(format!("{seconds} s were given")),
+        (Verdict::Sound, _) => None,
+        (Verdict::Unsound(_) | Verdict::Broken(_), _) => Some("it ended there".to_owned()),
     };
     Ok(Row { target: target.name.clone(), seed, report, cut, took })
 }
