@@ -8,6 +8,7 @@ mod agents;
 mod bench;
 mod chaos;
 mod check;
+mod fuzz;
 mod lent;
 mod manifests;
 mod peers;
@@ -34,6 +35,8 @@ Usage: cargo xtask <task>
         chaos
   chaos [FAULTS] [--long] [--count N] [--backend sqlite|postgres|both] [--list] …
         faults injected into the product, and what it promised checked; docs/faults.md
+  fuzz [TARGETS] [--seconds N] [--long] [--list]
+        coverage-guided inputs for every parser, a minute each or until 10^8 inputs; needs cargo-fuzz
   bench [ROWS] [--json] [--quick]
         figures of the store and the API, and without --quick those of the process
         and of engines; PostgreSQL rows need pgbench. `bench peers` measures queues that
@@ -76,6 +79,7 @@ fn dispatch(arguments: &[String]) -> Result<ExitCode> {
         "test" => test::run(rest),
         "bench" => bench::run(rest),
         "chaos" => chaos::run(rest),
+        "fuzz" => fuzz::run(rest),
         "check" => check::run(rest),
         "pg" => pg::run(rest),
         "agents" => agents::run(rest),

@@ -3,7 +3,7 @@
 //! A driver of ours (`pilothouse engine-acp`) talks with the agent ([`talk`]). [`client`] is the conversation.
 
 mod client;
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzz"))]
 pub(crate) mod fuzzed;
 mod script;
 #[cfg(test)]

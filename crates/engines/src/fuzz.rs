@@ -119,32 +119,3 @@ fn codemachine() -> Samples {
     ];
     Samples::new(streams.iter().flat_map(pieces), &said)
 }
-
-/// Fails when an event carries what would steer a terminal, or more than its bound.
-fn assert_harmless(event: &EngineEvent) {
-    let (texts, limit): (Vec<&String>, usize) = match event {
-        EngineEvent::Session { id } => (vec![id], 200),
-        EngineEvent::Text { text } | EngineEvent::Reasoning { text } | EngineEvent::Question { text } => {
-            (vec![text], usize::MAX)
-        }
-        EngineEvent::ToolStarted { id, name, input } => (vec![id, name, input], 32 * 1024),
-        EngineEvent::ToolFinished { id, output, .. } => (vec![id, output], 32 * 1024),
-        EngineEvent::FileChanged { path, .. } => (vec![path], 4096),
-        EngineEvent::PermissionWanted(wanted) => {
-            let paths = wanted.paths.iter().chain([&wanted.question, &wanted.id, &wanted.tool]);
-            (paths.chain([&wanted.input, &wanted.asked]).collect(), 32 * 1024)
-        }
-        EngineEvent::PermissionAsked(asked) => (vec![&asked.id, &asked.tool, &asked.input], 32 * 1024),
-        EngineEvent::RateLimit(limit) => (vec![&limit.text], 500),
-        EngineEvent::Notice { text } => (vec![text], 32 * 1024),
-        EngineEvent::Finished(finished) => (vec![&finished.message], usize::MAX),
-        EngineEvent::Usage(_) => return,
-    };
-    for text in texts {
-        let steers = |c: char| (c.is_control() && !matches!(c, '\n' | '\t')) || host::text::is_invisible(c);
-        // Most texts are plain ASCII, and a million of them are looked at.
-        let plain = text.bytes().all(|byte| matches!(byte, b' '..=b'~' | b'\n' | b'\t'));
-        assert!(plain || !text.chars().any(steers), "{text:?} of {event:?}");
-        assert!(text.len() <= limit || text.chars().count() <= limit, "{} bytes of {event:?}", text.len());
-    }
-}

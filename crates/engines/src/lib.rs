@@ -25,6 +25,8 @@ pub mod spool;
 pub mod supervise;
 pub mod supervisor;
 pub mod survey;
+#[cfg(any(test, feature = "fuzz"))]
+pub mod fuzzed;
 #[cfg(test)]
 mod fuzz;
 

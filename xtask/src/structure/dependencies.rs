@@ -1,16 +1,18 @@
 //! What comes in from outside: licences, sources and bans, judged over `cargo metadata` on every machine. deny.toml
 //! says the same to cargo-deny, where that is installed.
 
+use std::path::Path;
+
 use serde_json::Value;
 
 use super::licence;
 use super::tree::{assert_none, metadata, text};
 use crate::process::{capture, is_ci, workspace};
 
-const REGISTRY: &str = "registry+https://github.com/rust-lang/crates.io-index";
+pub(super) const REGISTRY: &str = "registry+https://github.com/rust-lang/crates.io-index";
 
 /// Licences that ask for nothing but attribution. `the_two_lists_agree` compares them with deny.toml.
-const LICENCES: &[&str] = &[
+pub(super) const LICENCES: &[&str] = &[
     "0BSD",
     "Apache-2.0",
     "Apache-2.0 WITH LLVM-exception",
@@ -27,7 +29,7 @@ const LICENCES: &[&str] = &[
 ];
 
 /// Crates that must not come in by any way, and why.
-const BANNED: &[(&str, &str)] = &[
+pub(super) const BANNED: &[(&str, &str)] = &[
     ("openssl", "TLS is rustls with ring"),
     ("openssl-sys", "TLS is rustls with ring; this one needs a system library"),
     ("native-tls", "TLS is rustls with ring"),
@@ -71,7 +73,7 @@ fn outside_packages() -> Vec<Value> {
 #[test]
 fn every_dependency_comes_from_the_registry_with_a_checksum() {
     let mut findings = Vec::new();
-    for package in locked_packages() {
+    for package in locked_packages(&workspace().join("Cargo.lock")) {
         let Some(source) = package.get("source") else { continue };
         if source.as_str() != Some(REGISTRY) || package.get("checksum").is_none() {
             findings.push(format!("{} from {source}", package["name"]));
@@ -83,7 +85,7 @@ fn every_dependency_comes_from_the_registry_with_a_checksum() {
 #[test]
 fn no_banned_crate_comes_in() {
     let mut findings = Vec::new();
-    for package in locked_packages() {
+    for package in locked_packages(&workspace().join("Cargo.lock")) {
         if let Some((name, why)) = BANNED.iter().find(|(name, _)| package["name"].as_str() == Some(name)) {
             findings.push(format!("{name}: {why} (`cargo tree -i {name} --target all` says who brings it)"));
         }
@@ -91,9 +93,9 @@ fn no_banned_crate_comes_in() {
     assert_none("banned crates", &findings);
 }
 
-/// Everything in Cargo.lock, for whatever platform.
-fn locked_packages() -> Vec<toml::Table> {
-    let lock = std::fs::read_to_string(workspace().join("Cargo.lock")).expect("Cargo.lock");
+/// Everything in a Cargo.lock, for whatever platform.
+pub(super) fn locked_packages(lock: &Path) -> Vec<toml::Table> {
+    let lock = std::fs::read_to_string(lock).expect("Cargo.lock");
     let lock: toml::Table = lock.parse().expect("TOML");
     let packages = lock["package"].as_array().expect("packages");
     packages.iter().map(|package| package.as_table().expect("a package").clone()).collect()

@@ -37,7 +37,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
 ];
 
 /// Crates beside the rows: they serve tests and people, and nothing of the product imports them.
-const BESIDE: &[&str] = &["testkit", "chaos", "xtask"];
+const BESIDE: &[&str] = &["testkit", "promises", "chaos", "xtask"];
 
 /// Outside crates with an owner, and why. deny.toml says the same of the databases, axum and ratatui to cargo-deny.
 struct Owned {

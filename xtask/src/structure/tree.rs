@@ -41,7 +41,7 @@ impl Source {
 pub(super) fn sources() -> Vec<Source> {
     let root = workspace();
     let mut found = Vec::new();
-    for directory in ["crates", "xtask"] {
+    for directory in ["crates", "xtask", "fuzz/src", "fuzz/fuzz_targets"] {
         collect(&root, &root.join(directory), &mut found);
     }
     found.sort_by(|left, right| left.path.cmp(&right.path));

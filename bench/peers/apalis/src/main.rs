@@ -23,7 +23,9 @@ const BATCH: usize = 100;
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().collect();
-    let [_, connection, jobs] = arguments.as_slice() else { return Err("name a connection and a number of jobs".into()) };
+    let [_, connection, jobs] = arguments.as_slice() else {
+        return Err("name a connection and a number of jobs".into());
+    };
     println!("{{\"per_second\":{}}}", drain(connection, jobs.parse()?).await?);
     Ok(())
 }

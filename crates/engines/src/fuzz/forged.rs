@@ -1,8 +1,8 @@
 //! What tools print to be taken for something else: it stays the output of a tool.
 
-use super::streams::{Read, read};
 use super::{corpus, our_events};
 use crate::engine::{Engine, EngineEvent};
+use crate::fuzzed::{Read, read};
 use testkit::fuzz::Fuzz;
 use testkit::fuzz::json::{Kind, Line, Token};
 

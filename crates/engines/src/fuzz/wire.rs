@@ -1,9 +1,7 @@
 //! The conversation with an agent that speaks ACP, whatever the agent says.
 
-use super::{N_RUNS, assert_harmless, recorded};
-use crate::acp::fuzzed::{Held, Talk};
-use crate::engine::{EngineEvent, Permission};
-use serde_json::Value;
+use super::{N_RUNS, recorded};
+use crate::fuzzed;
 use testkit::fuzz::Fuzz;
 use testkit::fuzz::json::Corpus;
 
@@ -35,39 +33,6 @@ fn an_agent_is_talked_with_whatever_it_says() {
         corpus.draw(random, input);
         let text = String::from_utf8_lossy(input);
 
-        let mut talk = Talk::begin(random.chance(30), random.chance(30));
-        for line in text.lines() {
-            talk.hear(line);
-            if random.chance(20) {
-                talk.pause();
-            }
-        }
-        talk.lose();
-
-        assert_makes_sense(&talk.held);
+        fuzzed::conversation(&text, random.chance(30), random.chance(30), || random.chance(20));
     });
-}
-
-fn assert_makes_sense(held: &Held) {
-    held.told.iter().for_each(assert_harmless);
-    // It ends once, with a word, and nothing is told or sent afterwards.
-    assert_eq!(held.n_done, 1);
-    assert_eq!(held.told.iter().filter(|event| matches!(event, EngineEvent::Finished(_))).count(), 1);
-    assert!(matches!(held.told.last(), Some(EngineEvent::Finished(_))));
-    // Every question about a permission is answered once, and an answer that allows is told as one.
-    let is_answer = |sent: &&Value| sent.get("result").is_some_and(|result| result.get("outcome").is_some());
-    let answers: Vec<&Value> = held.sent.iter().filter(is_answer).collect();
-    let told: Vec<Permission> = held
-        .told
-        .iter()
-        .filter_map(|event| match event {
-            EngineEvent::PermissionAsked(asked) => Some(asked.answer),
-            _ => None,
-        })
-        .collect();
-    assert_eq!(answers.len(), told.len());
-    for (answer, told) in answers.iter().zip(told) {
-        let selected = answer["result"]["outcome"]["outcome"] == "selected";
-        assert!(selected || told == Permission::Denied, "{answer}");
-    }
 }

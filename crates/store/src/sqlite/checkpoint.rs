@@ -67,6 +67,11 @@ impl Checkpoints {
         Ok(Self { shared, thread: Some(thread), next_try: WORTH_IT })
     }
 
+    /// Whether the writer itself may have to move something after its next commit.
+    pub(super) fn is_due(&self) -> bool {
+        self.shared.pages.load(Ordering::Relaxed) >= WORTH_IT
+    }
+
     /// Called by the writer once the callers have their answers.
     pub(super) fn after_commit(&mut self, writer: &Connection) {
         let pages = self.shared.pages.load(Ordering::Relaxed);

@@ -15,6 +15,7 @@ use std::{
         mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
     },
     thread::JoinHandle,
+    time::Duration,
 };
 
 use rusqlite::Connection;
@@ -31,6 +32,10 @@ use crate::{
 const QUEUE: usize = 4096;
 /// Jobs that share one transaction.
 const GROUP: usize = 256;
+
+/// A commit that takes less keeps its thread: to hand the thread's other tasks over means two changes of threads, which
+/// is a good part of what a commit takes on a fast disk.
+const QUICK: Duration = Duration::from_millis(1);
 
 /// What a job is given: the connection, inside a transaction.
 #[derive(Debug)]
@@ -156,7 +161,14 @@ impl Writer {
         owner: Owner,
     ) -> Result<Self, StoreError> {
         let (jobs, queue) = sync_channel(QUEUE);
-        let desk = Arc::new(Mutex::new(Some(Desk { ledger, checkpoints, told, broken: None, together: 0 })));
+        let desk = Arc::new(Mutex::new(Some(Desk {
+            ledger,
+            checkpoints,
+            told,
+            broken: None,
+            together: 0,
+            took: Duration::MAX,
+        })));
         let shared = Arc::clone(&desk);
         let thread = std::thread::Builder::new()
             .name("ledger-writer".to_owned())
@@ -220,7 +232,11 @@ impl Writer {
         match desk.as_mut() {
             // Those that the last group answered are about to come back.
             Some(desk) if desk.together <= 1 => {
-                host::task::block_here(|| desk.serve(job, None));
+                if desk.is_quick() {
+                    desk.serve(job, None);
+                } else {
+                    host::task::block_here(|| desk.serve(job, None));
+                }
                 None
             }
             Some(_) | None => Some(job),
@@ -261,8 +277,9 @@ struct Desk {
     told: Told,
     /// Why nothing is accepted any more.
     broken: Option<StoreError>,
-    /// How many jobs the last transaction held.
+    /// How many jobs the last transaction held, and how long it took.
     together: usize,
+    took: Duration,
 }
 
 /// The thread: serves what is queued until the store is closed.
@@ -277,6 +294,11 @@ fn serve(desk: &Mutex<Option<Desk>>, queue: &Receiver<Message>) {
 }
 
 impl Desk {
+    /// Whether the next transaction will probably be over so soon that this thread's other tasks may wait for it.
+    fn is_quick(&self) -> bool {
+        self.took < QUICK && !self.checkpoints.is_due()
+    }
+
     /// Does this job, with what else is queued, and answers; whether the store is to close.
     fn serve(&mut self, first: Box<dyn Job>, queue: Option<&Receiver<Message>>) -> bool {
         let mut members: Vec<Box<dyn Job>> = Vec::with_capacity(if queue.is_some() { GROUP } else { 1 });
@@ -288,7 +310,8 @@ impl Desk {
             None => {
                 let begun = host::clock::monotonic();
                 let ended = self.group(first, queue, &mut members);
-                self.told.meter.count_flush(members.len(), begun.elapsed());
+                self.took = begun.elapsed();
+                self.told.meter.count_flush(members.len(), self.took);
                 ended
             }
         };

@@ -1,9 +1,6 @@
-//! Longer texts: messages of people, catalogs, specs, plans, scenarios of the scripted models.
+//! Longer texts: messages of people, catalogs, specs, plans, reviews, scenarios of the scripted models.
 
-use domain::catalog::Catalog;
-use domain::grammar;
-use domain::planning::PlanningAnswer;
-use domain::spec::ProtocolSpec;
+use promises::written;
 use testkit::fuzz::Fuzz;
 use testkit::fuzz::json::Corpus;
 use testkit::fuzz::text::Samples;
@@ -27,13 +24,7 @@ fn a_message_means_what_it_says_or_nothing() {
     );
     Fuzz::new("messages", 300_000).run(|random, input| {
         samples.draw(random, input);
-        let text = String::from_utf8_lossy(input);
-        let intent = grammar::parse(&text);
-        // The case of the verb and the blanks around a message mean nothing.
-        assert_eq!(grammar::parse(&format!("\n {text} \t")), intent);
-        if let Some(job) = intent.job() {
-            assert!(text.contains(job), "{job:?} was never said in {text:?}");
-        }
+        written::message(&String::from_utf8_lossy(input));
     });
 }
 
@@ -60,12 +51,7 @@ fn a_catalog_is_read_or_refused_with_its_places() {
     let samples = Samples::new([CATALOG, "[jobs.a]\nargv = [\"true\"]\n"], &words);
     Fuzz::new("catalogs", 30_000).run(|random, input| {
         samples.draw(random, input);
-        let text = String::from_utf8_lossy(input);
-        match Catalog::parse(&text, "jobs.toml") {
-            // The same text is the same catalog.
-            Ok(catalog) => assert_eq!(Catalog::parse(&text, "other.toml").unwrap().digest(), catalog.digest()),
-            Err(error) => assert!(!error.to_string().is_empty()),
-        }
+        written::catalog(&String::from_utf8_lossy(input));
     });
 }
 
@@ -77,11 +63,7 @@ fn a_spec_is_read_back_as_it_was_or_refused() {
     Fuzz::new("specs", 100_000).run(|random, input| {
         corpus.draw(random, input);
         for line in input.split(|&byte| byte == b'\n') {
-            let Ok(value) = serde_json::from_slice(line) else { continue };
-            if let Ok(spec) = ProtocolSpec::parse(&value) {
-                assert_eq!(ProtocolSpec::parse(&spec.to_value()), Ok(spec.clone()));
-                assert!(!spec.steps.is_empty());
-            }
+            written::spec(line);
         }
     });
 }
@@ -94,13 +76,20 @@ fn a_plan_becomes_files_that_stay_where_they_belong() {
     Fuzz::new("plans", 100_000).run(|random, input| {
         corpus.draw(random, input);
         for line in input.split(|&byte| byte == b'\n') {
-            let Ok(answer) = serde_json::from_slice::<PlanningAnswer>(line) else { continue };
-            let Ok(plan) = answer.into_plan() else { continue };
-            assert_eq!(plan.files.len(), plan.spec.steps.len());
-            for file in &plan.files {
-                let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
-                assert!(file.filename.bytes().all(plain) && !file.filename.contains(".."), "{:?}", file.filename);
-            }
+            written::plan(line);
+        }
+    });
+}
+
+#[test]
+fn a_review_is_read_back_as_it_was_or_refused() {
+    let review = r#"{"verdict":"fail","summary":"It does not build.","findings":[{"severity":"blocking","file":"src/lib.rs","line":3,"message":"no semicolon"},{"severity":"note","message":"fine else"}]}"#;
+    let other = r#"{"verdict":"pass","summary":"fine","findings":[],"a":"inconclusive","b":"warning","c":0}"#;
+    let corpus = Corpus::new([format!("{review}\n"), format!("{other}\n")]);
+    Fuzz::new("reviews", 100_000).run(|random, input| {
+        corpus.draw(random, input);
+        for line in input.split(|&byte| byte == b'\n') {
+            written::review(line);
         }
     });
 }

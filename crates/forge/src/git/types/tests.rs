@@ -154,6 +154,8 @@ fn addresses_are_refused_by_reason() {
         assert_eq!(GitUrl::parse(text), Err(reason), "{text:?}");
     }
     assert_eq!(GitUrl::parse(&format!("https://example.org/{}", "a".repeat(2048))), Err(UrlError::TooLong));
+    // Short enough as it is typed, too long as it is kept.
+    assert_eq!(GitUrl::parse(&format!("git@example.org:{}", "a".repeat(2030))), Err(UrlError::TooLong));
 }
 
 #[test]

@@ -118,7 +118,12 @@ impl GitUrl {
         };
         let user_at = user.map(|user| format!("{user}@")).unwrap_or_default();
         let colon_port = port.map(|port| format!(":{port}")).unwrap_or_default();
-        Ok(Self { text: format!("{name}://{user_at}{host}{colon_port}{path}"), scheme, host, port })
+        let text = format!("{name}://{user_at}{host}{colon_port}{path}");
+        // `user@host:path` grows by its scheme, and what is kept has to be read again.
+        if text.len() > MAX_URL {
+            return Err(UrlError::TooLong);
+        }
+        Ok(Self { text, scheme, host, port })
     }
 
     pub fn as_str(&self) -> &str {

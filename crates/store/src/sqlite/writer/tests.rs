@@ -156,7 +156,7 @@ async fn a_caller_who_is_alone_writes_where_it_stands_and_several_go_together() 
     while store.inner.writer.calls.load(Ordering::Acquire) == 0 {
         std::thread::yield_now();
     }
-    std::thread::sleep(std::time::Duration::from_millis(50));
+    std::thread::sleep(Duration::from_millis(50));
     drop(busy);
     assert_eq!(waiting.await.unwrap(), "ledger-writer");
 

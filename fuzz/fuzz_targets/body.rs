@@ -1,0 +1,4 @@
+//! Bodies of requests.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|text: &[u8]| promises::bodies::body(text));

@@ -1,0 +1,7 @@
+//! What `gemini` prints.
+#![no_main]
+
+use engines::Engine;
+use pilothouse_fuzz::read_stream;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| read_stream(Engine::Gemini, data));

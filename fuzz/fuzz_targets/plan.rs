@@ -1,0 +1,4 @@
+//! Plans that engines answer.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|text: &[u8]| promises::written::plan(text));
