@@ -89,7 +89,8 @@ fn cases() -> Vec<Case> {
         case("recorded/gemini-refusal", Gemini, EXITED_0, None),
         case("recorded/gemini-429-recovers", Gemini, EXITED_0, None),
         case("gemini-401", Gemini, Outcome::Exited { code: 145 }, Some(ErrorClass::NotLoggedIn)),
-        // What it drove was Codex. All of it is text; that an agent failed is told by its exit code alone.
+        // What it drove was Codex. All of it is text; that an agent failed is told by its exit code alone. The lines of
+        // its program that it prints when it falls are left out of the recordings.
         case("codemachine-text", CodeMachine, EXITED_0, None),
         case("codemachine-shell", CodeMachine, EXITED_0, None),
         case("codemachine-401", CodeMachine, EXITED_1, Some(ErrorClass::ProtocolError)),
