@@ -4,7 +4,6 @@ use std::{
     fs::File,
     path::{Path, PathBuf},
     process::Stdio,
-    time::Duration,
 };
 
 use anyhow::{Result, ensure};
@@ -95,9 +94,6 @@ pub async fn call(program: &str, arguments: &[&str]) -> Result<String> {
     Ok(String::from_utf8_lossy(&ended.stdout).trim().to_owned())
 }
 
-/// How long the dead may take to close their files.
-const UNMOUNTED_WITHIN: Duration = Duration::from_secs(10);
-
 /// An ext4 filesystem in a file, which can lose its power.
 #[derive(Debug)]
 pub struct Disk {
@@ -117,21 +113,9 @@ impl Disk {
         Ok(disk)
     }
 
-    /// After the power came back: the journal is replayed as at any start.
+    /// After the power came back: the journal is replayed as at any start. It fails while somebody still has files open
+    /// there, or a copy of the mount: then what is mounted again is the filesystem without power.
     pub async fn mount_again(&mut self) -> Result<()> {
-        let until = host::clock::monotonic() + UNMOUNTED_WITHIN;
-        // Who died over it may still have files open there, and a sandbox that is just being made holds a copy of the
-        // mount: then what is mounted again is the filesystem without power.
-        while let Err(error) = self.try_to_mount_again().await {
-            if host::clock::monotonic() >= until {
-                return Err(error);
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        Ok(())
-    }
-
-    async fn try_to_mount_again(&self) -> Result<()> {
         call("umount", &[&path(&self.at)]).await?;
         call("mount", &["-t", "ext4", &self.device, &path(&self.at)]).await?;
         Ok(File::open(&self.at)?.sync_all()?)

@@ -62,6 +62,8 @@ const SIZE: u64 = 256 << 20;
 /// A cluster with its log, and what is there to run it.
 const CLUSTER_SIZE: u64 = 8 << 30;
 const CUSTOMERS: u64 = 6;
+/// How long the dead may take to close their files.
+const BACK_WITHIN: Duration = Duration::from_secs(10);
 /// Cuts within which the control has to lose something.
 const CONTROL: u64 = 10;
 
@@ -96,11 +98,24 @@ impl Machine {
         host::failpoint::cut_power(&self.at).context("the power cannot be cut")
     }
 
-    async fn come_back(&mut self) -> Result<()> {
+    /// Ends what it ran, by the directory that names it and the program that is started in sandboxes, as often as
+    /// something of it is left.
+    async fn come_back(&mut self, ran: Option<(&Path, &Path)>) -> Result<()> {
         if let Some(cluster) = &mut self.cluster {
             cluster.halt().await?;
         }
-        self.disk.mount_again().await?;
+        let until = host::clock::monotonic() + BACK_WITHIN;
+        loop {
+            if let Some((dir, program)) = ran {
+                kill_all(dir, program).await?;
+            }
+            match self.disk.mount_again().await {
+                Err(error) if host::clock::monotonic() >= until => return Err(error),
+                // A process is named by nothing while it becomes another program.
+                Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+                Ok(()) => break,
+            }
+        }
         match &mut self.cluster {
             Some(cluster) => cluster.start_again().await,
             None => Ok(()),
@@ -165,8 +180,8 @@ async fn under_load(setting: &Setting, place: &Place, machine: &mut Machine) -> 
             node.kill().await?;
             machine.cut()?;
         }
-        kill_all(&place.dir, &setting.programs.product).await?;
-        machine.come_back().await.context("the machine does not come back")?;
+        let ran = (place.dir.as_path(), setting.programs.product.as_path());
+        machine.come_back(Some(ran)).await.context("the machine does not come back")?;
         outcome.done += 1;
         let looked = rest::look(place, &customers, &mut ledger, false).await;
         let found = looked.context("what the power cut has left cannot be read")?;
@@ -233,7 +248,7 @@ fn not_durable(setting: Setting) -> BoxFuture<'static, Result<Outcome>> {
         let mut outcome = Outcome::default();
         while outcome.done < CONTROL && outcome.violations.is_empty() {
             let acknowledged = rows.insert_and_cut(200 + random.below(400), &machine).await?;
-            machine.come_back().await?;
+            machine.come_back(None).await?;
             outcome.done += 1;
             let stored = rows.count().await?;
             if stored < acknowledged {

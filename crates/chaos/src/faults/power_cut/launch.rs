@@ -14,7 +14,7 @@ use anyhow::{Result, bail, ensure};
 use engines::supervisor::{self, Adopted, Launch};
 use futures_util::{FutureExt, future::BoxFuture};
 
-use super::{Machine, kill_all};
+use super::Machine;
 use crate::{
     fault::{Outcome, Setting},
     mount::call,
@@ -43,22 +43,23 @@ pub(super) async fn cut_when_begun(exe: &Path, dir: &Path, machine: &mut Machine
 
 async fn cut_when(begun: &Path, exe: &Path, launch: Launch, machine: &mut Machine) -> Result<Option<Violation>> {
     let (attempt, nonce, program) = (launch.dir.clone(), launch.nonce.clone(), exe.to_owned());
-    let mut starting = host::task::spawn("launch", async move { supervisor::start(&program, launch).await });
+    let mut starting = Some(host::task::spawn("launch", async move { supervisor::start(&program, launch).await }));
     let asked_at = host::clock::monotonic();
     while !begun.exists() {
         ensure!(asked_at.elapsed() < BEGINS_WITHIN, "the program did not begin within {BEGINS_WITHIN:?}");
-        if starting.is_finished()
-            && let Err(error) = (&mut starting).await?
+        if let Some(started) = starting.take_if(|starting| starting.is_finished())
+            && let Err(error) = started.await?
         {
             bail!("the program did not begin: {error}");
         }
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     machine.cut()?;
-    kill_all(&attempt, exe).await?;
     // Whether it was told of the start depends on who was faster, and is forgotten with the power.
-    starting.abort();
-    machine.come_back().await?;
+    if let Some(starting) = starting {
+        starting.abort();
+    }
+    machine.come_back(Some((&attempt, exe))).await?;
     std::fs::remove_file(begun)?;
     let adopted = supervisor::adopt(&attempt, &nonce).await?;
     ensure!(matches!(adopted, Adopted::Gone), "what was killed was found as {adopted:?}");
