@@ -29,6 +29,6 @@ fn round<T: DeserializeOwned + Serialize>(text: &[u8]) {
     if let Ok(value) = serde_json::from_slice::<T>(text) {
         let said = serde_json::to_vec(&value).expect("what was read can be written");
         let again = serde_json::from_slice::<T>(&said).expect("what was written can be read");
-        assert_eq!(serde_json::to_vec(&again).expect("as before"), said);
+        assert_eq!(serde_json::to_vec(&again).expect("what was read can be written"), said);
     }
 }

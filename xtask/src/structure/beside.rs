@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::dependencies::{BANNED, LICENCES, REGISTRY, locked_packages};
+use super::dependencies::{BANNED, LICENCES, assert_from_registry, locked_packages};
 use super::licence;
 use super::tree::{assert_none, text};
 use crate::check::BESIDE;
@@ -36,16 +36,9 @@ fn every_workspace_that_is_not_ours_is_known() {
 
 #[test]
 fn what_they_bring_in_comes_from_the_registry_with_a_checksum() {
-    let mut findings = Vec::new();
     for manifest in BESIDE {
-        for package in locked(manifest) {
-            let Some(source) = package.get("source") else { continue };
-            if source.as_str() != Some(REGISTRY) || package.get("checksum").is_none() {
-                findings.push(format!("{manifest}: {} from {source}", package["name"]));
-            }
-        }
+        assert_from_registry(&locked(manifest));
     }
-    assert_none("dependencies from elsewhere than crates.io", &findings);
 }
 
 /// A version that only the targets have would be tested in the place of the one that is shipped.

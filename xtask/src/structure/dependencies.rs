@@ -9,7 +9,7 @@ use super::licence;
 use super::tree::{assert_none, metadata, text};
 use crate::process::{capture, is_ci, workspace};
 
-pub(super) const REGISTRY: &str = "registry+https://github.com/rust-lang/crates.io-index";
+const REGISTRY: &str = "registry+https://github.com/rust-lang/crates.io-index";
 
 /// Licences that ask for nothing but attribution. `the_two_lists_agree` compares them with deny.toml.
 pub(super) const LICENCES: &[&str] = &[
@@ -72,14 +72,16 @@ fn outside_packages() -> Vec<Value> {
 
 #[test]
 fn every_dependency_comes_from_the_registry_with_a_checksum() {
-    let mut findings = Vec::new();
-    for package in locked_packages(&workspace().join("Cargo.lock")) {
-        let Some(source) = package.get("source") else { continue };
-        if source.as_str() != Some(REGISTRY) || package.get("checksum").is_none() {
-            findings.push(format!("{} from {source}", package["name"]));
-        }
-    }
-    assert_none("dependencies from elsewhere than crates.io", &findings);
+    assert_from_registry(&locked_packages(&workspace().join("Cargo.lock")));
+}
+
+pub(super) fn assert_from_registry(packages: &[toml::Table]) {
+    let findings = packages.iter().filter_map(|package| {
+        let source = package.get("source")?;
+        let is_known = source.as_str() == Some(REGISTRY) && package.contains_key("checksum");
+        (!is_known).then(|| format!("{} from {source}", package["name"]))
+    });
+    assert_none("dependencies from elsewhere than crates.io", &findings.collect::<Vec<_>>());
 }
 
 #[test]

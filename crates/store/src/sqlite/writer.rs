@@ -435,6 +435,10 @@ impl Desk {
     /// Takes the place of a transaction in the log that was written whole but not indexed: with its first page gone, no
     /// start can find it committed, and its callers may be told that it is not. Whether that is certain.
     fn overwrite_log(&self) -> bool {
+        if !self.ledger.conn.is_autocommit() {
+            // It could not be rolled back: what is written now would be a part of it.
+            return false;
+        }
         tracing::warn!("The log's index had no space; the transaction in the log is overwritten");
         // A change, because what stays as it is is not written; fences may skip one.
         match self.execute("UPDATE counters SET value = value + 1 WHERE name = 'fences'") {
