@@ -1,7 +1,11 @@
 //! A PostgreSQL server of a fault's own, which may be restarted: made, restarted and removed by a guard process that
 //! `cargo xtask` provides, so that nothing is left behind however this program ends.
 
-use std::{path::Path, process::Stdio};
+use std::{
+    net::Ipv4Addr,
+    path::{Path, PathBuf},
+    process::Stdio,
+};
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
@@ -9,6 +13,8 @@ use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
     process::{Child, ChildStdin, ChildStdout, Command},
 };
+
+use crate::space::Entrance;
 
 /// The guard's command line, as a JSON array.
 pub const GUARD: &str = "PILOTHOUSE_CHAOS_POSTGRES_GUARD";
@@ -28,6 +34,8 @@ pub struct Cluster {
     pipe: Option<ChildStdin>,
     said: BufReader<ChildStdout>,
     pub url: String,
+    /// Where the server keeps everything, and its socket.
+    directory: PathBuf,
 }
 
 impl Cluster {
@@ -37,9 +45,18 @@ impl Cluster {
 
     /// With everything it writes beneath this directory, which every account must be able to enter.
     pub async fn start_in(dir: &Path) -> Result<Self> {
-        let command =
-            host::env::var(GUARD).with_context(|| format!("{GUARD} is not set; `cargo xtask chaos` sets it"))?;
-        let command: Vec<String> = serde_json::from_str(&command).with_context(|| format!("{GUARD} is no list"))?;
+        Self::launch(dir, guard()?).await
+    }
+
+    /// In a network namespace, where it can be reached at this address, too; from outside by [`Cluster::socket_url`].
+    pub async fn start_apart(entrance: &Entrance, address: Ipv4Addr) -> Result<Self> {
+        let mut command = entrance.as_anybody();
+        command.extend(guard()?);
+        command.push(address.to_string());
+        Self::launch(&host::fs::temporary_root(), command).await
+    }
+
+    async fn launch(dir: &Path, command: Vec<String>) -> Result<Self> {
         let (program, arguments) = command.split_first().with_context(|| format!("{GUARD} is empty"))?;
         #[expect(clippy::disallowed_methods, reason = "the guard finds its programs by our environment")]
         let mut guard = Command::new(program)
@@ -52,8 +69,8 @@ impl Cluster {
             .with_context(|| format!("cannot start {program}"))?;
         let pipe = guard.stdin.take();
         let said = BufReader::new(guard.stdout.take().context("the guard has no stdout")?);
-        let mut cluster = Self { guard, pipe, said, url: String::new() };
-        cluster.url = cluster.ready().await?;
+        let mut cluster = Self { guard, pipe, said, url: String::new(), directory: PathBuf::new() };
+        (cluster.url, cluster.directory) = cluster.ready().await?;
         Ok(cluster)
     }
 
@@ -78,6 +95,19 @@ impl Cluster {
         self.ready().await.map(drop)
     }
 
+    /// The server's address by its socket in the filesystem, which leads into whatever network namespace it is in.
+    pub fn socket_url(&self) -> String {
+        let (start, end) = host_in(&self.url);
+        let directory = self.directory.display().to_string().replace('%', "%25").replace('/', "%2F");
+        format!("{}{directory}{}", &self.url[..start], &self.url[end..])
+    }
+
+    pub fn port(&self) -> Result<u16> {
+        let (_, end) = host_in(&self.url);
+        let port: String = self.url[end..].chars().skip(1).take_while(char::is_ascii_digit).collect();
+        port.parse().context("an address without a port")
+    }
+
     /// Stops the server and removes what it wrote.
     pub async fn stop(mut self) -> Result<()> {
         drop(self.pipe.take());
@@ -88,13 +118,28 @@ impl Cluster {
         Ok(())
     }
 
-    async fn ready(&mut self) -> Result<String> {
+    async fn ready(&mut self) -> Result<(String, PathBuf)> {
         let mut line = String::new();
         self.said.read_line(&mut line).await?;
         let report: Value = serde_json::from_str(&line).context("the guard ended without a word")?;
         match (report["Ready"]["url"].as_str(), report["Failed"].as_str()) {
-            (Some(url), _) => Ok(url.to_owned()),
+            (Some(url), _) => {
+                let directory = report["Ready"]["directory"].as_str().context("a server without a directory")?;
+                Ok((url.to_owned(), directory.into()))
+            }
             (None, why) => bail!("PostgreSQL did not start: {}", why.unwrap_or("no reason was given")),
         }
     }
+}
+
+/// The guard's command line.
+fn guard() -> Result<Vec<String>> {
+    let command = host::env::var(GUARD).with_context(|| format!("{GUARD} is not set; `cargo xtask chaos` sets it"))?;
+    serde_json::from_str(&command).with_context(|| format!("{GUARD} is no list"))
+}
+
+/// Where the host stands in an address with a login and a port.
+fn host_in(url: &str) -> (usize, usize) {
+    let start = url.rfind('@').map_or(0, |at| at + 1);
+    (start, url[start..].find(':').map_or(url.len(), |at| start + at))
 }

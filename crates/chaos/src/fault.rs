@@ -86,6 +86,8 @@ pub struct Setting {
     pub programs: Arc<Programs>,
     /// The shared server; it is there where the backend is PostgreSQL.
     pub postgres: Option<String>,
+    /// Do without network namespaces.
+    pub on_loopback: bool,
     pub keep: bool,
     pub verbose: bool,
     /// Says whose talk it is.

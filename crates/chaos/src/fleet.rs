@@ -1,5 +1,5 @@
 //! One server and two workers on one PostgreSQL, each with a data directory of its own as on machines of their own, and
-//! each behind a wire that can be interrupted. Customers ask for jobs meanwhile.
+//! each behind a line that can be interrupted: in network namespaces of their own where that may be. Customers ask for jobs meanwhile.
 
 use std::time::Duration;
 
@@ -7,13 +7,13 @@ use anyhow::{Context, Result};
 
 use crate::{
     fault::Setting,
+    ground::{Ground, Line},
     ledger::Ledger,
     load::Customers,
     node::{Node, Program, Role, Seat, Target},
     place::Place,
     rest::{self, Closing},
     violation::{Kind, Violation},
-    wire::Wire,
 };
 
 const CUSTOMERS: u64 = 4;
@@ -21,6 +21,9 @@ const CUSTOMERS: u64 = 4;
 const DATA: [&str; 3] = ["data", "data-a", "data-b"];
 /// Two leases may pass between the death of a worker and the first sign of its work elsewhere.
 pub const LEASE: Duration = Duration::from_millis(500);
+/// How long nodes wait for the answer of a database that is silent: less than they would by themselves, so that it shows
+/// in seconds what they do then.
+pub const ANSWER: Duration = Duration::from_secs(3);
 /// For controls: nobody stands still for longer.
 pub const LONG_LEASE: Duration = Duration::from_secs(30);
 
@@ -33,23 +36,30 @@ pub struct Fleet {
     /// The server first, then the workers; a drill has only its server.
     pub nodes: Vec<Node>,
     /// In the order of the nodes.
-    pub wires: Vec<Wire>,
-    target: Target,
+    pub lines: Vec<Line>,
+    pub target: Target,
     ledger: Ledger,
 }
 
 impl Fleet {
     /// Starts the product as a server and two workers, or a drill, which has both in one process.
-    pub async fn start(setting: &Setting, name: &str, program: Program, lease: Duration) -> Result<Self> {
-        let place = Place::create(setting.backend, setting.dir.join(name), setting.postgres.as_deref()).await?;
+    pub async fn start(
+        setting: &Setting,
+        ground: &mut Ground,
+        name: &str,
+        program: Program,
+        lease: Duration,
+    ) -> Result<Self> {
+        let place = Place::create(setting.backend, setting.dir.join(name), Some(ground.server())).await?;
         let url = place.database_url().context("a fleet shares a PostgreSQL")?;
         let roles: &[Role] = if program.drains() { &[Role::Serve, Role::Work, Role::Work] } else { &[Role::Up] };
-        let (mut nodes, mut wires) = (Vec::new(), Vec::new());
+        let (mut nodes, mut lines) = (Vec::new(), Vec::new());
         let mut target = None;
         for (role, data) in roles.iter().zip(DATA) {
-            let wire = Wire::lay(&url).await?;
-            let database_url = Some(wire.url(&url));
-            let seat = Seat { data, database_url, lease, ..Seat::of(*role) };
+            let line = ground.line(&url).await?;
+            let database_url = format!("{}?answer_timeout_ms={}", line.url(&url)?, ANSWER.as_millis());
+            let (database_url, entrance) = (Some(database_url), line.entrance().cloned());
+            let seat = Seat { data, database_url, lease, entrance, ..Seat::of(*role) };
             let mut node = Node::start(&program, &seat, &place)?;
             // The server makes the schema and the catalog before anybody works.
             if target.is_none() {
@@ -58,19 +68,23 @@ impl Fleet {
             // One that is cut off while it starts gives up, which is not what this is about.
             node.wait_for_worker(&place).await?;
             nodes.push(node);
-            wires.push(wire);
+            lines.push(line);
         }
         let target = target.context("nothing serves")?;
         let customers = Customers::start(CUSTOMERS, &setting.random, &setting.name, !program.drains());
         customers.load.aim(1, Some(target.clone()));
         let (name, ledger) = (format!("{}-{name}", setting.name), Ledger::default());
-        Ok(Self { name, program, place, customers, nodes, wires, target, ledger })
+        Ok(Self { name, program, place, customers, nodes, lines, target, ledger })
+    }
+
+    /// The database's address, as this program sees it.
+    pub fn url(&self) -> Result<String> {
+        self.place.database_url().context("a fleet shares a PostgreSQL")
     }
 
     /// How many tasks the database has seen change hands.
     pub async fn count_taken_over(&self) -> Result<u64> {
-        let url = self.place.database_url().context("a fleet shares a PostgreSQL")?;
-        let client = testkit::database::connect(&url).await?;
+        let client = testkit::database::connect(&self.url()?).await?;
         let row = client.query_one("SELECT coalesce(sum(crashes), 0)::bigint FROM tasks", &[]).await?;
         Ok(u64::try_from(row.get::<_, i64>(0)).unwrap_or(0))
     }
@@ -96,9 +110,13 @@ impl Fleet {
             nodes: self.nodes,
             ledger: &mut self.ledger,
         };
-        let found = Box::pin(rest::come_to_rest(closing)).await?;
+        let mut found = Box::pin(rest::come_to_rest(closing)).await?;
         let acknowledged = self.customers.load.journal().acknowledged.len() as u64;
-        drop(self.wires);
+        for line in self.lines {
+            if !line.remove().await? {
+                found.push(Violation::of(Kind::Orphan, "a process lived on in a node's network namespace"));
+            }
+        }
         if !keep && found.is_empty() {
             self.place.remove().await?;
         }

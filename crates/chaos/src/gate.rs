@@ -169,6 +169,7 @@ impl Gate {
             dir: self.root.join(&name),
             programs: self.programs.clone(),
             postgres: self.postgres.clone(),
+            on_loopback: self.options.on_loopback,
             keep: self.options.keep,
             verbose: self.options.verbose,
             name,

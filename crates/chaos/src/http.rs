@@ -1,15 +1,17 @@
 //! HTTP/1.1 as far as the harness and its drill speak it: bodies with a length, one request after another.
 
 use std::{
-    io,
+    fmt, io,
     net::{Ipv4Addr, SocketAddr},
     time::Duration,
 };
 
 use tokio::{
-    io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    io::{AsyncBufRead, AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader},
     net::{TcpSocket, TcpStream},
 };
+
+use crate::node::Target;
 
 const MAX_BODY: usize = 8 << 20;
 /// A node that lives answers long before this; one that was killed breaks the connection.
@@ -23,9 +25,14 @@ pub struct Message {
     pub body: Vec<u8>,
 }
 
+/// Whatever carries bytes both ways.
+trait Stream: AsyncRead + AsyncWrite + Send + Sync + Unpin + fmt::Debug {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Sync + Unpin + fmt::Debug> Stream for S {}
+
 #[derive(Debug)]
 pub struct Connection {
-    stream: BufReader<TcpStream>,
+    stream: BufReader<Box<dyn Stream>>,
     address: SocketAddr,
 }
 
@@ -39,15 +46,23 @@ pub struct Request {
 }
 
 impl Connection {
-    pub async fn open(address: SocketAddr) -> io::Result<Self> {
-        let stream = TcpStream::connect(address).await?;
-        stream.set_nodelay(true)?;
+    pub async fn open(target: &Target) -> io::Result<Self> {
+        let address = target.address;
+        let stream: Box<dyn Stream> = match &target.door {
+            Some(door) => Box::new(door.connect(address).await?),
+            None => {
+                let stream = TcpStream::connect(address).await?;
+                stream.set_nodelay(true)?;
+                Box::new(stream)
+            }
+        };
         Ok(Self { stream: BufReader::new(stream), address })
     }
 
     /// From another address of loopback, so that the limit of one peer's connections is not everybody's.
     pub async fn open_from(source: Ipv4Addr, address: SocketAddr) -> io::Result<Self> {
-        Ok(Self { stream: BufReader::new(connect_from(source, address).await?), address })
+        let stream = connect_from(source, address).await?;
+        Ok(Self { stream: BufReader::new(Box::new(stream)), address })
     }
 
     /// The status and the body of the answer.

@@ -9,6 +9,9 @@
 //! from a file, so that neither rests on the ledger that is under test. A *campaign* puts them together: one place
 //! through many cycles of start, load, kill and check, and an orderly end.
 //!
+//! Where it may be, nodes and databases have network namespaces of their own ([`ground`] chooses, [`network`] lays them), and
+//! what passes between them is dropped on the way.
+//!
 //! A check that finds nothing proves nothing unless it can find something. Controls therefore run the same load, the same
 //! injection and the same checks against [`drill`], a little node over the same store and the same rules that is either
 //! sound or has exactly one flaw. It is built here, not into the product, so that the product holds no code that could
@@ -29,6 +32,7 @@ pub mod node;
 pub mod http;
 pub mod journal;
 pub mod load;
+pub mod service;
 pub mod marks;
 pub mod processes;
 pub mod timeline;
@@ -39,6 +43,9 @@ pub mod rest;
 pub mod authors;
 pub mod span;
 pub mod wire;
+pub mod space;
+pub mod network;
+pub mod ground;
 pub mod fleet;
 pub mod cluster;
 pub mod drill;

@@ -200,7 +200,7 @@ pub async fn exchange(
 ) -> std::io::Result<(u16, Vec<u8>)> {
     let open = match connection.take() {
         Some(open) => open,
-        None => Connection::open(target.address).await?,
+        None => Connection::open(target).await?,
     };
     let answer = connection.insert(open).send(request, &target.token).await;
     if answer.is_err() {

@@ -3,13 +3,14 @@
 
 use std::process::ExitCode;
 
-use chaos::{drill, gate, options::Options};
+use chaos::{drill, gate, options::Options, space::holder};
 
 #[tokio::main]
 async fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let outcome = match arguments.split_first() {
         Some((first, rest)) if first == "drill" => Box::pin(drill::main(rest)).await,
+        Some((first, rest)) if first == "space" => holder::main(rest).await,
         _ => match Options::parse(arguments, host::env::var("SEED")) {
             Ok(options) => match host::process::current_exe() {
                 Ok(exe) => Box::pin(gate::run(options, &exe)).await,

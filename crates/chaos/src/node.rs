@@ -11,7 +11,11 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use tokio::process::{Child, Command};
 
-use crate::{drill::Flaw, place::Place};
+use crate::{
+    drill::Flaw,
+    place::Place,
+    space::{Door, Entrance},
+};
 
 /// On PostgreSQL the leases of the dead last this long, so that campaigns drain within their time.
 pub const LEASE: Duration = Duration::from_secs(3);
@@ -43,13 +47,15 @@ pub struct Seat {
     /// Another way to the place's database.
     pub database_url: Option<String>,
     pub lease: Duration,
+    /// The network namespace that it is started in, if it is not ours.
+    pub entrance: Option<Entrance>,
     /// On top of its own environment.
     pub environment: Vec<(String, String)>,
 }
 
 impl Seat {
     pub fn of(role: Role) -> Self {
-        Self { role, data: "data", database_url: None, lease: LEASE, environment: Vec::new() }
+        Self { role, data: "data", database_url: None, lease: LEASE, entrance: None, environment: Vec::new() }
     }
 }
 
@@ -57,6 +63,8 @@ impl Seat {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
     pub address: SocketAddr,
+    /// The way to where the address means it, if that is not here.
+    pub door: Option<Door>,
     pub token: String,
 }
 
@@ -67,6 +75,7 @@ pub struct Node {
     pub pid: u32,
     role: Role,
     data: PathBuf,
+    door: Option<Door>,
     log: PathBuf,
     started_at: Instant,
     ready_after: Duration,
@@ -108,7 +117,15 @@ impl Node {
     pub fn start(program: &Program, seat: &Seat, place: &Place) -> Result<Self> {
         let log = std::fs::OpenOptions::new().append(true).create(true).open(place.log())?;
         #[expect(clippy::disallowed_methods, reason = "drives the product from outside, which host's spawner cannot")]
-        let mut command = Command::new(program.exe());
+        let mut command = match seat.entrance.as_ref().map(Entrance::as_anybody) {
+            // Those before it become it: they start nothing.
+            Some(way) => {
+                let mut command = Command::new(&way[0]);
+                command.args(&way[1..]).arg(program.exe());
+                command
+            }
+            None => Command::new(program.exe()),
+        };
         command
             .args(program.arguments(seat, place))
             .env_clear()
@@ -128,6 +145,7 @@ impl Node {
             pid,
             role: seat.role,
             data: place.dir.join(seat.data),
+            door: seat.entrance.as_ref().map(Entrance::knock),
             log: place.log(),
             started_at: host::clock::monotonic(),
             ready_after: Duration::ZERO,
@@ -180,7 +198,7 @@ impl Node {
         }
         let address = endpoint["url"].as_str()?.strip_prefix("http://")?.parse().ok()?;
         let token = std::fs::read_to_string(endpoint["token_file"].as_str()?).ok()?.trim().to_owned();
-        Some(Target { address, token })
+        Some(Target { address, door: self.door.clone(), token })
     }
 
     /// SIGKILL. That it has ended by itself before is an error: nobody told it to.

@@ -11,7 +11,7 @@ use crate::{
 
 pub const USAGE: &str = "\
 usage: chaos [FAULT…] [--long] [--count N] [--backend sqlite|postgres|both] [--no-controls|--only-controls]
-             [--list] [--json] [--evidence DIR] [--keep] [--verbose]
+             [--on-loopback] [--list] [--json] [--evidence DIR] [--keep] [--verbose]
 No fault named: all of them. SEED=<number> repeats the decisions of a run.";
 
 /// Where `--long` leaves its rows.
@@ -27,6 +27,8 @@ pub struct Options {
     pub backends: Vec<Backend>,
     pub product: bool,
     pub controls: bool,
+    /// Do without network namespaces even where they can be made.
+    pub on_loopback: bool,
     pub list: bool,
     /// Each row as an object on stdout.
     pub json: bool,
@@ -51,6 +53,7 @@ impl Options {
             backends: vec![Backend::Sqlite, Backend::Postgres, Backend::Neither],
             product: true,
             controls: true,
+            on_loopback: false,
             list: false,
             json: false,
             evidence: None,
@@ -80,6 +83,7 @@ impl Options {
                 "--long" => options.long = true,
                 "--no-controls" => options.controls = false,
                 "--only-controls" => options.product = false,
+                "--on-loopback" => options.on_loopback = true,
                 "--list" => options.list = true,
                 "--json" => options.json = true,
                 "--keep" => options.keep = true,

@@ -135,11 +135,12 @@ impl Place {
 
     /// Waits until the server has noticed the death of its clients, until when it may still carry out what they sent, and
     /// until every event can be read: the cursor holds back what a transaction that is still open could precede, in
-    /// whatever database of the server it is.
+    /// whatever database of the server it is. After a partition the end of a connection comes late: it was dropped, too, and
+    /// is sent again by a timer that has doubled meanwhile.
     pub async fn settle(&self) -> Result<()> {
         let Some(database) = &self.database else { return Ok(()) };
         let client = testkit::database::connect(&database.url()).await?;
-        for _ in 0..2_000 {
+        for _ in 0..12_000 {
             let others: i64 = client
                 .query_one(
                     "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \

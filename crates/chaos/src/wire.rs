@@ -4,7 +4,7 @@
 //! It works on the loopback without any powers. The other way to end an interruption is to cut: what was held back is
 //! lost, and both ends find their connection closed.
 
-use std::{io, net::SocketAddr};
+use std::{io, net::SocketAddr, time::Duration};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -22,6 +22,9 @@ pub struct Passes {
     pub to_server: bool,
     pub to_client: bool,
 }
+
+/// By which a client of PostgreSQL asks for encryption, and is answered with one byte.
+const MAY_I: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];
 
 pub const EVERYTHING: Passes = Passes { to_server: true, to_client: true };
 pub const NOTHING: Passes = Passes { to_server: false, to_client: false };
@@ -71,6 +74,16 @@ impl Wire {
     /// Lets this much pass from now on; what was held back comes late.
     pub fn set(&self, passes: Passes) {
         self.state.send_modify(|state| state.passes = passes);
+    }
+
+    /// Whether a new connection is answered by the server in time.
+    pub async fn reaches(&self, within: Duration) -> bool {
+        let asked = async {
+            let mut stream = TcpStream::connect(self.address).await?;
+            stream.write_all(&MAY_I).await?;
+            stream.read_exact(&mut [0]).await
+        };
+        matches!(tokio::time::timeout(within, asked).await, Ok(Ok(_)))
     }
 
     /// Closes every connection that is open; what was held back is lost.
@@ -156,7 +169,7 @@ mod tests {
 
         wire.set(Passes { to_server: false, to_client: true });
         client.write_all(b"cd").await.unwrap();
-        let early = tokio::time::timeout(std::time::Duration::from_millis(50), client.read_exact(&mut answer)).await;
+        let early = tokio::time::timeout(Duration::from_millis(50), client.read_exact(&mut answer)).await;
         wire.set(EVERYTHING);
         client.read_exact(&mut answer).await.unwrap();
 

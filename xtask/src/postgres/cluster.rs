@@ -43,13 +43,14 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
-    pub(crate) fn start(binaries: &Binaries) -> Result<Cluster> {
+    /// On loopback, and at one more address if there is one.
+    pub(crate) fn start(binaries: &Binaries, also: Option<Ipv4Addr>) -> Result<Cluster> {
         let user = User::pick()?;
         let directory = PrivateDirectory::create(user)?;
         let (bin, origin) = directory.settle(binaries)?;
         let installed = Installed { bin, user, directory: directory.path.clone() };
         let version = capture(installed.program("postgres").arg("--version"))?.trim().to_owned();
-        installed.create_cluster()?;
+        installed.create_cluster(also)?;
         let password = random_hex()?;
         installed.create_role(&password)?;
         let (server, port) = installed.serve()?;
@@ -138,7 +139,7 @@ impl Installed {
         command
     }
 
-    fn create_cluster(&self) -> Result<()> {
+    fn create_cluster(&self, also: Option<Ipv4Addr>) -> Result<()> {
         // The superuser's password is forgotten at once: nothing may come in by that door.
         let password = self.directory.join("superuser");
         self.write(&password, &random_hex()?)?;
@@ -150,13 +151,20 @@ impl Installed {
         let sockets = self.directory.display().to_string().replace('\'', "''");
         // fsync stays on, because the product refuses a server without it. Memory and log space are what an operator
         // would give a server that works; memory is taken only as it is used.
+        let more = also.map(|address| format!(", {address}")).unwrap_or_default();
         let settings = format!(
-            "listen_addresses = '127.0.0.1'\nunix_socket_directories = '{sockets}'\nmax_connections = 300\n\
+            "listen_addresses = '127.0.0.1{more}'\nunix_socket_directories = '{sockets}'\nmax_connections = 300\n\
              shared_buffers = 512MB\nmax_wal_size = 4GB\nmin_wal_size = 1GB\n\
              timezone = 'UTC'\nlog_timezone = 'UTC'\n"
         );
-        let mut file = std::fs::OpenOptions::new().append(true).open(self.data().join("postgresql.conf"))?;
-        Ok(file.write_all(settings.as_bytes())?)
+        self.append("postgresql.conf", &settings)?;
+        // Those of loopback are there from the beginning.
+        also.map_or(Ok(()), |_| self.append("pg_hba.conf", "host all all all scram-sha-256\n"))
+    }
+
+    fn append(&self, name: &str, lines: &str) -> Result<()> {
+        let mut file = std::fs::OpenOptions::new().append(true).open(self.data().join(name))?;
+        Ok(file.write_all(lines.as_bytes())?)
     }
 
     /// Single-user mode needs neither a client program nor an open door for the superuser.

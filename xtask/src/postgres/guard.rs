@@ -87,9 +87,14 @@ pub(crate) fn command(binaries: &Binaries) -> Result<Vec<String>> {
 
 /// The guard's whole life.
 pub(crate) fn run(arguments: &[String]) -> Result<ExitCode> {
-    let [binaries] = arguments else { bail!("{TASK} is started by other tasks") };
+    let (binaries, also) = match arguments {
+        [binaries] => (binaries, None),
+        // A network namespace may have an address of its own.
+        [binaries, address] => (binaries, Some(address.parse().context("an address to listen on")?)),
+        _ => bail!("{TASK} is started by other tasks"),
+    };
     let binaries: Binaries = serde_json::from_str(binaries)?;
-    match Cluster::start(&binaries) {
+    match Cluster::start(&binaries, also) {
         Ok(mut cluster) => {
             report(&Report::Ready(cluster.facts.clone()))?;
             let obeyed = obey(&mut cluster, std::io::stdin().lock());

@@ -1,12 +1,15 @@
-//! Partitions between a node and the database: nothing passes, or one direction only, or now and then; the end is late
-//! delivery on the same connections, or their loss.
+//! Partitions between a node and the database: nothing passes, or one direction only, or now and then, or it is held back;
+//! the end is late delivery on the same connections, or their loss.
 //!
-//! They are made by a wire on the loopback, one before each node, which needs no powers and can do what packet filters
-//! cannot: deliver late what a connection had sent before.
+//! Where namespaces may be made, PostgreSQL and each node have a network of their own, and packets are dropped between
+//! them ([`crate::network`]): nobody is told, and what is delivered late is what the kernel sends again. Elsewhere they
+//! are made by a wire on the loopback, one before each node, which needs no powers.
+
+mod silence;
 
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use futures_util::future::BoxFuture;
 use testkit::random::Random;
 
@@ -14,14 +17,15 @@ use crate::{
     drill::Flaw,
     fault::{Backend, Control, Expects, Fault, On, Outcome, Setting, Weight},
     fleet::{Fleet, LEASE, LONG_LEASE},
+    ground::{Ground, Line},
     node::Program,
     violation::{Kind, Violation},
-    wire::{EVERYTHING, NOTHING, Passes, Wire},
+    wire::{EVERYTHING, NOTHING, Passes},
 };
 
 pub const FAULT: Fault = Fault {
     name: "partitions",
-    injects: "full, one-way and flapping partitions between a node and PostgreSQL, healed late or lost (loopback wire)",
+    injects: "full, one-way and flapping partitions between a node and PostgreSQL, healed late or lost (network namespaces, or a wire on the loopback)",
     on: &[On { backend: Backend::Postgres, quick: 20, long: 2_000, budget: 45 }],
     weight: Weight::Light,
     needs: &[],
@@ -36,7 +40,12 @@ pub const FAULT: Fault = Fault {
         Control {
             name: "within-the-lease",
             expects: Expects::A(Kind::Missed),
-            run: |setting| Box::pin(run(setting, 4, LONG_LEASE)),
+            run: |setting| Box::pin(run(setting, 4, LONG_LEASE, true)),
+        },
+        Control {
+            name: "nothing-dropped",
+            expects: Expects::A(Kind::Missed),
+            run: |setting| Box::pin(run(setting, 4, LEASE, false)),
         },
     ],
 };
@@ -45,6 +54,10 @@ pub const FAULT: Fault = Fault {
 const CAMPAIGN: u64 = 20;
 const DRILL_PARTITIONS: u64 = 8;
 const FLAP: Duration = Duration::from_millis(40);
+/// Within which a new connection is made where nothing is in its way.
+const PROBE: Duration = Duration::from_millis(150);
+/// Until something passes again: what was dropped is sent again by a timer that has doubled a few times.
+const PASSES_AGAIN: Duration = Duration::from_secs(10);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Shape {
@@ -52,36 +65,53 @@ enum Shape {
     ToServer,
     ToClient,
     Flapping,
+    /// What the node sends waits in a queue.
+    Held,
 }
 
-const SHAPES: [Shape; 4] = [Shape::Full, Shape::ToServer, Shape::ToClient, Shape::Flapping];
+const SHAPES: [Shape; 5] = [Shape::Full, Shape::ToServer, Shape::ToClient, Shape::Flapping, Shape::Held];
 
 async fn product(setting: Setting) -> Result<Outcome> {
     let wanted = setting.wanted;
-    run(setting, wanted, LEASE).await
+    run(setting, wanted, LEASE, true).await
 }
 
-async fn run(setting: Setting, wanted: u64, lease: Duration) -> Result<Outcome> {
+/// Partitions between the nodes and the database; with `drops` unset everything passes all the time.
+async fn run(setting: Setting, wanted: u64, lease: Duration, drops: bool) -> Result<Outcome> {
+    let mut ground = Ground::find(&setting).await?;
+    let outcome = on(&setting, &mut ground, wanted, lease, drops).await;
+    ground.end().await?;
+    outcome
+}
+
+async fn on(setting: &Setting, ground: &mut Ground, wanted: u64, lease: Duration, drops: bool) -> Result<Outcome> {
     let started = host::clock::monotonic();
     let mut random = setting.random.clone();
-    let (mut acknowledged, mut taken_over) = (0, 0);
+    let (mut acknowledged, mut taken_over, mut silences) = (0, 0, Vec::new());
     let mut outcome = Outcome::default();
     while outcome.done < wanted && outcome.violations.is_empty() && !setting.is_spent(started) {
         let program = Program::Product(setting.programs.product.clone());
-        let mut fleet = Fleet::start(&setting, &outcome.done.to_string(), program, lease).await?;
+        let mut fleet = Fleet::start(setting, ground, &outcome.done.to_string(), program, lease).await?;
         let until = wanted.min(outcome.done + CAMPAIGN);
         while outcome.done < until && !setting.is_spent(started) {
             tokio::time::sleep(random.millis(50, 200)).await;
             let who = usize::try_from(random.below(3)).unwrap_or(0);
-            // Each shape gets its share.
-            let shape = SHAPES[usize::try_from(outcome.done).unwrap_or(0) % SHAPES.len()];
+            let shape = shape(outcome.done, ground);
             setting.tell(&format!("node {who}: {shape:?}"));
-            part(&fleet.wires[who], shape, &mut random).await;
+            let url = fleet.url()?;
+            let found = part(&mut fleet.lines[who], &url, shape, drops, &mut random).await?;
+            outcome.violations.extend(found);
             outcome.done += 1;
             if let Some(dead) = fleet.find_dead()? {
                 outcome.violations.push(dead);
                 return Ok(outcome);
             }
+        }
+        if lease == LEASE && drops {
+            let silent = silence::bear(&mut fleet, &setting.name).await?;
+            setting.tell(&format!("{silent:?}"));
+            silences.push(silent.clone());
+            outcome.violations.extend(silent.violation());
         }
         taken_over += fleet.count_taken_over().await?;
         let (n, found) = fleet.end(setting.keep).await?;
@@ -92,50 +122,72 @@ async fn run(setting: Setting, wanted: u64, lease: Duration) -> Result<Outcome> 
         let what = "nothing was taken over from a node behind a partition";
         outcome.violations.push(Violation::of(Kind::Missed, what));
     }
-    outcome.figures = format!("{acknowledged} commands acknowledged, {taken_over} tasks taken over, lease {lease:?}");
+    outcome.figures = format!(
+        "{}; {acknowledged} commands acknowledged, {taken_over} tasks taken over, lease {lease:?}{}",
+        ground.text(),
+        silence::text(&silences),
+    );
     Ok(outcome)
 }
 
-/// One partition, as long as a lease and more, and its end.
-async fn part(wire: &Wire, shape: Shape, random: &mut Random) {
-    let pause = LEASE + random.millis(100, 600);
+/// Each shape gets its share, as far as the ground has it.
+fn shape(done: u64, ground: &Ground) -> Shape {
+    let n_shapes = if ground.holds_packets() { SHAPES.len() } else { SHAPES.len() - 1 };
+    SHAPES[usize::try_from(done).unwrap_or(0) % n_shapes]
+}
+
+/// One partition, as long as a lease and more, and its end; `url` is the database's. Where it `drops` nothing, or too
+/// little, that is found.
+async fn part(line: &mut Line, url: &str, shape: Shape, drops: bool, random: &mut Random) -> Result<Option<Violation>> {
+    let (started, pause) = (host::clock::monotonic(), LEASE + random.millis(100, 600));
     match shape {
-        Shape::Full => wire.set(NOTHING),
-        Shape::ToServer => wire.set(Passes { to_server: false, to_client: true }),
-        Shape::ToClient => wire.set(Passes { to_server: true, to_client: false }),
+        Shape::Held => line.hold(drops).await?,
         Shape::Flapping => {
-            let mut left = pause;
-            while !left.is_zero() {
-                wire.set(if random.chance(60) { NOTHING } else { EVERYTHING });
+            while started.elapsed() < pause {
+                line.set(if drops && random.chance(60) { NOTHING } else { EVERYTHING }).await?;
                 tokio::time::sleep(FLAP).await;
-                left = left.saturating_sub(FLAP);
             }
         }
+        _ if !drops => {}
+        Shape::Full => line.set(NOTHING).await?,
+        Shape::ToServer => line.set(Passes { to_server: false, to_client: true }).await?,
+        Shape::ToClient => line.set(Passes { to_server: true, to_client: false }).await?,
     }
-    if shape != Shape::Flapping {
-        tokio::time::sleep(pause).await;
-    }
+    let is_whole = matches!(shape, Shape::Flapping | Shape::Held);
+    let leaks = !is_whole && line.reaches(PROBE).await;
+    tokio::time::sleep(pause.saturating_sub(started.elapsed())).await;
     // Lost as often as late.
     if random.chance(50) {
-        wire.cut();
+        line.lose(url).await?;
     }
-    wire.set(EVERYTHING);
+    line.hold(false).await?;
+    line.set(EVERYTHING).await?;
+    ensure!(line.reaches(PASSES_AGAIN).await, "a partition that was ended goes on");
+    Ok(leaks.then(|| Violation::of(Kind::Missed, format!("a new connection was made through a partition: {shape:?}"))))
 }
 
 /// The little node behind the same partitions.
 fn drill(setting: Setting, flaw: Option<Flaw>) -> BoxFuture<'static, Result<Outcome>> {
     Box::pin(async move {
-        let mut random = setting.random.clone();
-        let program = Program::Drill(setting.programs.chaos.clone(), flaw);
-        let fleet = Fleet::start(&setting, "drill", program, LEASE).await?;
-        let mut outcome = Outcome::default();
-        while outcome.done < DRILL_PARTITIONS {
-            tokio::time::sleep(random.millis(100, 300)).await;
-            let shape = SHAPES[usize::try_from(outcome.done).unwrap_or(0) % SHAPES.len()];
-            part(&fleet.wires[0], shape, &mut random).await;
-            outcome.done += 1;
-        }
-        outcome.violations = fleet.end(setting.keep).await?.1;
-        Ok(outcome)
+        let mut ground = Ground::find(&setting).await?;
+        let outcome = drill_on(&setting, &mut ground, flaw).await;
+        ground.end().await?;
+        outcome
     })
+}
+
+async fn drill_on(setting: &Setting, ground: &mut Ground, flaw: Option<Flaw>) -> Result<Outcome> {
+    let mut random = setting.random.clone();
+    let program = Program::Drill(setting.programs.chaos.clone(), flaw);
+    let mut fleet = Fleet::start(setting, ground, "drill", program, LEASE).await?;
+    let mut outcome = Outcome::default();
+    let url = fleet.url()?;
+    while outcome.done < DRILL_PARTITIONS {
+        tokio::time::sleep(random.millis(100, 300)).await;
+        let shape = shape(outcome.done, ground);
+        outcome.violations.extend(part(&mut fleet.lines[0], &url, shape, true, &mut random).await?);
+        outcome.done += 1;
+    }
+    outcome.violations.extend(fleet.end(setting.keep).await?.1);
+    Ok(outcome)
 }

@@ -1,23 +1,21 @@
 //! The database server crashes and comes back, under load: `-m immediate`, so that it recovers from its log.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use futures_util::future::BoxFuture;
-use serde_json::json;
 
 use crate::{
     cluster::{Cluster, GUARD},
     drill::Flaw,
     fault::{Backend, Control, Expects, Fault, On, Outcome, Setting, Weight},
-    http::Request,
     ledger::Ledger,
-    load::{Customers, exchange},
+    load::Customers,
     need::{Need, What},
-    node::{Node, Program, Role, Seat, Target},
+    node::{Node, Program, Role, Seat},
     place::Place,
     rest::{self, Closing},
-    span,
+    service, span,
     violation::{Kind, Violation},
 };
 
@@ -79,7 +77,8 @@ async fn under_load(setting: &Setting, program: &Program, wanted: u64, cluster: 
         outcome.done += 1;
         let restarted = host::clock::monotonic();
         away.push(restarted - crashed);
-        match first_answer(&target, &format!("{}-probe-{}", setting.name, outcome.done), restarted).await {
+        let key = format!("{}-probe-{}", setting.name, outcome.done);
+        match service::until_taken(&target, &key, restarted, PATIENCE).await {
             Some(took) => back.push(took),
             None => {
                 let what = format!("no command was acknowledged within {PATIENCE:?} of restart {}", outcome.done);
@@ -118,19 +117,4 @@ async fn under_load(setting: &Setting, program: &Program, wanted: u64, cluster: 
         millis(&mut back, 99),
     );
     Ok(outcome)
-}
-
-/// How long it took until a new command was acknowledged; `None` when nothing was for too long.
-async fn first_answer(target: &Target, key: &str, since: Instant) -> Option<Duration> {
-    let text = format!("run again tag={key} pause=0.001 code=0");
-    let body = json!({"from": "probe", "conversation": "probe", "body": text, "providerMessageId": key}).to_string();
-    let request = Request { method: "POST", path: "/dev/inbound".to_owned(), body, idempotency_key: None };
-    let mut connection = None;
-    while since.elapsed() < PATIENCE {
-        if let Ok((200, _)) = exchange(&request, target, &mut connection).await {
-            return Some(since.elapsed());
-        }
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    None
 }

@@ -10,9 +10,9 @@ use crate::{
     drill::Flaw,
     fault::{Backend, Control, Expects, Fault, On, Outcome, Setting, Weight},
     fleet::{Fleet, LEASE, LONG_LEASE},
+    ground::Ground,
     node::Program,
     violation::{Kind, Violation},
-    wire::{EVERYTHING, Passes},
 };
 
 pub const FAULT: Fault = Fault {
@@ -47,13 +47,20 @@ async fn product(setting: Setting) -> Result<Outcome> {
 }
 
 async fn run(setting: Setting, wanted: u64, lease: Duration) -> Result<Outcome> {
+    let mut ground = Ground::find(&setting).await?;
+    let outcome = on(&setting, &mut ground, wanted, lease).await;
+    ground.end().await?;
+    outcome
+}
+
+async fn on(setting: &Setting, ground: &mut Ground, wanted: u64, lease: Duration) -> Result<Outcome> {
     let started = host::clock::monotonic();
     let mut random = setting.random.clone();
     let (mut acknowledged, mut taken_over) = (0, 0);
     let mut outcome = Outcome::default();
     while outcome.done < wanted && outcome.violations.is_empty() && !setting.is_spent(started) {
         let program = Program::Product(setting.programs.product.clone());
-        let mut fleet = Fleet::start(&setting, &outcome.done.to_string(), program, lease).await?;
+        let mut fleet = Fleet::start(setting, ground, &outcome.done.to_string(), program, lease).await?;
         let until = wanted.min(outcome.done + CAMPAIGN);
         while outcome.done < until && !setting.is_spent(started) {
             tokio::time::sleep(random.millis(50, 200)).await;
@@ -64,9 +71,9 @@ async fn run(setting: Setting, wanted: u64, lease: Duration) -> Result<Outcome> 
             let is_late = random.chance(50);
             setting.tell(&format!(
                 "node {who} stands still for {pause:?}{}",
-                if is_late { ", its wire only" } else { "" }
+                if is_late { ", its line only" } else { "" }
             ));
-            stand_still(&fleet, who, pause, is_late).await?;
+            stand_still(&mut fleet, who, pause, is_late).await?;
             outcome.done += 1;
             if let Some(dead) = fleet.find_dead()? {
                 outcome.violations.push(dead);
@@ -82,18 +89,20 @@ async fn run(setting: Setting, wanted: u64, lease: Duration) -> Result<Outcome> 
         let what = "nothing was taken over from a process that stood still";
         outcome.violations.push(Violation::of(Kind::Missed, what));
     }
-    outcome.figures = format!("{acknowledged} commands acknowledged, {taken_over} tasks taken over, lease {lease:?}");
+    outcome.figures = format!(
+        "{}; {acknowledged} commands acknowledged, {taken_over} tasks taken over, lease {lease:?}",
+        ground.text()
+    );
     Ok(outcome)
 }
 
 /// Longer than its lease; then it goes on where it was.
-async fn stand_still(fleet: &Fleet, who: usize, pause: Duration, is_late: bool) -> Result<()> {
-    let (node, wire) = (&fleet.nodes[who], &fleet.wires[who]);
+async fn stand_still(fleet: &mut Fleet, who: usize, pause: Duration, is_late: bool) -> Result<()> {
+    let (node, line) = (&fleet.nodes[who], &mut fleet.lines[who]);
     if is_late {
-        wire.set(Passes { to_server: false, to_client: true });
+        line.hold(true).await?;
         tokio::time::sleep(pause).await;
-        wire.set(EVERYTHING);
-        return Ok(());
+        return line.hold(false).await;
     }
     node.freeze()?;
     tokio::time::sleep(pause).await;
@@ -103,16 +112,23 @@ async fn stand_still(fleet: &Fleet, who: usize, pause: Duration, is_late: bool) 
 /// The little node, whose two workers take over from each other, under the same stops and checks.
 fn drill(setting: Setting, flaw: Option<Flaw>) -> BoxFuture<'static, Result<Outcome>> {
     Box::pin(async move {
-        let mut random = setting.random.clone();
-        let program = Program::Drill(setting.programs.chaos.clone(), flaw);
-        let fleet = Fleet::start(&setting, "drill", program, LEASE).await?;
-        let mut outcome = Outcome::default();
-        while outcome.done < DRILL_STOPS {
-            tokio::time::sleep(random.millis(100, 300)).await;
-            stand_still(&fleet, 0, LEASE + random.millis(150, 500), random.chance(50)).await?;
-            outcome.done += 1;
-        }
-        outcome.violations = fleet.end(setting.keep).await?.1;
-        Ok(outcome)
+        let mut ground = Ground::find(&setting).await?;
+        let outcome = drill_on(&setting, &mut ground, flaw).await;
+        ground.end().await?;
+        outcome
     })
+}
+
+async fn drill_on(setting: &Setting, ground: &mut Ground, flaw: Option<Flaw>) -> Result<Outcome> {
+    let mut random = setting.random.clone();
+    let program = Program::Drill(setting.programs.chaos.clone(), flaw);
+    let mut fleet = Fleet::start(setting, ground, "drill", program, LEASE).await?;
+    let mut outcome = Outcome::default();
+    while outcome.done < DRILL_STOPS {
+        tokio::time::sleep(random.millis(100, 300)).await;
+        stand_still(&mut fleet, 0, LEASE + random.millis(150, 500), random.chance(50)).await?;
+        outcome.done += 1;
+    }
+    outcome.violations = fleet.end(setting.keep).await?.1;
+    Ok(outcome)
 }

@@ -102,7 +102,7 @@ impl Way {
         let source = Ipv4Addr::new(127, 0, 2, 1 + self as u8);
         let started = host::clock::monotonic();
         let mut stream = connect_from(source, target.address).await.ok()?;
-        let Target { address, token } = target;
+        let Target { address, token, .. } = target;
         let first = match self {
             Self::Headers => format!("GET /runs HTTP/1.1\r\nhost: {address}\r\n"),
             Self::Body => format!(
