@@ -8,6 +8,9 @@ pub(crate) mod keys;
 pub(crate) mod layers;
 mod mcp;
 pub(crate) mod value;
+mod setting;
+#[cfg(test)]
+mod fuzzed;
 #[cfg(test)]
 mod tests;
 
@@ -19,27 +22,15 @@ use server::Limits;
 use store::StoreConfig;
 use worker::{SandboxConfig, SandboxPolicy, WorkerConfig, config::EngineLimits};
 
-pub(crate) use self::engines::search_path;
+pub(crate) use self::{
+    engines::search_path,
+    setting::{ConfigError, Setting},
+};
 use self::{
     keys::{KEYS, Key},
     layers::Layer,
     value::Value,
 };
-
-/// Everything that is wrong with the configuration, one line each.
-#[derive(Debug, thiserror::Error)]
-#[error("{}", problems.join("\n"))]
-pub(crate) struct ConfigError {
-    pub(crate) problems: Vec<String>,
-}
-
-/// A value and where it was set.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Setting {
-    pub(crate) value: Value,
-    /// `default`, `/etc/pilothouse/config.toml:3`, `PILOTHOUSE_SERVER__LISTEN`, `--listen`
-    pub(crate) origin: String,
-}
 
 /// The merged layers.
 #[derive(Clone, Debug, PartialEq)]

@@ -6,6 +6,7 @@
 
 mod cli;
 mod config;
+mod causes;
 mod failure;
 mod output;
 mod node;

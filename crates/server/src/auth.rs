@@ -11,7 +11,7 @@ use axum::{
 use control::tokens::Session;
 use domain::{actor::Actor, person::PersonKind, token::Scope};
 
-use crate::{app::App, problem::Problem};
+use crate::{app::App, problem::Problem, written};
 
 /// The session of a request that carries a valid token.
 async fn authenticate(parts: &Parts, app: &App) -> Result<Session, Problem> {
@@ -24,9 +24,7 @@ async fn authenticate(parts: &Parts, app: &App) -> Result<Session, Problem> {
 fn bearer(parts: &Parts) -> Option<&str> {
     let mut values = parts.headers.get_all(header::AUTHORIZATION).iter();
     let (Some(value), None) = (values.next(), values.next()) else { return None };
-    let (scheme, secret) = value.to_str().ok()?.split_once(' ')?;
-    let secret = secret.trim();
-    (scheme.eq_ignore_ascii_case("bearer") && !secret.is_empty()).then_some(secret)
+    written::bearer(value.to_str().ok()?)
 }
 
 fn refusal() -> Problem {
@@ -144,5 +142,19 @@ impl FromRequestParts<App> for DevSender {
             return Err(Problem::new(api::problem::DEV_CHANNEL_OFF, "the development channel is off"));
         }
         require(authenticate(parts, app).await?, Scope::DevInbound).map(Self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_secret_is_what_a_header_holds_whatever_that_is() {
+        let ours = ["Bearer ph_pat_0123456789ab_secret", "bearer x", "Basic b3duZXI6eA=="];
+        let words = ["Bearer ", "BEARER\t", "ph_", ", ", " ", "\t", "\u{a0}", "=", "\u{130}", "ph_pat_"];
+        let samples = testkit::fuzz::text::Samples::new(ours, &words);
+        testkit::fuzz::Fuzz::new("secrets", 100_000).run(|random, input| {
+            samples.draw(random, input);
+            crate::fuzzed::secret(&String::from_utf8_lossy(input));
+        });
     }
 }

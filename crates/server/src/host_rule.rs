@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use api::problem::{BAD_HOST, MISDIRECTED};
 use axum::http::{Request, header::HOST};
 
-use crate::problem::Problem;
+use crate::{problem::Problem, written::split};
 
 /// The names that are answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,19 +67,6 @@ fn shown(ip: IpAddr) -> String {
     }
 }
 
-/// Name in lower case and port; `None` for what is no host.
-fn split(text: &str) -> Option<(String, Option<u16>)> {
-    let (name, port) = match text.rsplit_once(':') {
-        // A colon inside brackets belongs to the address.
-        Some((_, rest)) if rest.contains(']') => (text, None),
-        Some((name, port)) => (name, Some(port.parse().ok()?)),
-        None => (text, None),
-    };
-    let is_name = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._[]:".contains(&b));
-    let name = name.strip_suffix('.').unwrap_or(name);
-    is_name.then(|| (name.to_ascii_lowercase(), port))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -117,7 +104,7 @@ mod tests {
     fn none_or_two_or_broken_host_headers_are_bad() {
         assert_eq!(check("/", &[]), Some(400));
         assert_eq!(check("/", &["localhost:8010", "localhost:8010"]), Some(400));
-        for host in ["", ":8010", "localhost:99999", "local host:8010", "a/b"] {
+        for host in ["", ".", "localhost..:8010", ":8010", "localhost:99999", "local host:8010", "a/b"] {
             assert_eq!(check("/", &[host]), Some(400), "{host}");
         }
     }
@@ -130,6 +117,7 @@ mod tests {
         testkit::fuzz::Fuzz::new("hosts", 100_000).run(|random, input| {
             samples.draw(random, input);
             let text = String::from_utf8_lossy(input);
+            crate::fuzzed::host(&text);
             if rule().check_name(&text).is_err() {
                 return;
             }

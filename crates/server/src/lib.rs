@@ -7,6 +7,9 @@
 mod config;
 mod server;
 mod edge;
+mod written;
+#[cfg(test)]
+mod fuzzed;
 mod host_rule;
 mod app;
 mod problem;

@@ -61,7 +61,7 @@ pub(crate) fn files() -> Result<Vec<Layer>, ConfigError> {
                 Err(error) => problems.extend(error.problems),
             },
             Err(error) if error.is_not_found() => {}
-            Err(error) => problems.push(crate::failure::chain(&error)),
+            Err(error) => problems.push(crate::causes::chain(&error)),
         }
     }
     if problems.is_empty() { Ok(layers) } else { Err(ConfigError { problems }) }

@@ -3,7 +3,7 @@ use std::path::Path;
 use engines::engine::Phase;
 
 use super::{
-    Settings,
+    Settings, fuzzed,
     keys::{self, KEYS},
     layers::{self, Layer, of_variables},
     value::Value,
@@ -222,19 +222,20 @@ fn a_file_is_read_or_refused_with_its_lines_whatever_is_in_it() {
         "worker.lease = \"1m\"\nworker.caps.per_engine.codex = 2\nlog.format = \"json\"\ndev_channel = true\n",
         "[engines.codex]\nmodel = \"m\"\n[mcp.search]\ncommand = [\"npx\", \"-y\", \"s\"]\nenv = { A = \"$B\" }\n",
         "[mcp.web]\nurl = \"https://example.org/mcp\"\nbearer_token_env_var = \"T\"\n",
+        "SERVER__LISTEN=127.0.0.1:1",
+        "WORKER__CAPS__PER_ENGINE__CODEX=2",
     ];
     let words =
         ["[", "]]", "=", ".", "\"\"\"", "'", "#", "inf", "1e400", "0x", "\u{202e}", "-1", "{", "server.limits."];
     let samples = testkit::fuzz::text::Samples::new(samples, &words);
     testkit::fuzz::Fuzz::new("configuration", 20_000).run(|random, input| {
         samples.draw(random, input);
-        match file(&String::from_utf8_lossy(input)) {
-            Ok(layer) => drop(Settings::merge(vec![layer]).iter().map(|(_, setting)| setting.value.to_string()).max()),
-            Err(refused) => {
-                for line in refused.lines().filter(|line| !line.starts_with(' ')) {
-                    assert!(line.starts_with("/etc/pilothouse/config.toml"), "{refused}");
-                }
-            }
+        let text = String::from_utf8_lossy(input);
+        fuzzed::file(&text);
+        fuzzed::variable(&text);
+        if let Ok(layer) = file(&text) {
+            let settings = Settings::merge([layer]);
+            drop((settings.engine_problems(), settings.server_problems(&settings.engines())));
         }
     });
 }
