@@ -25,7 +25,7 @@ const OLDEST_SQLITE: i32 = 3_051_003;
 const APPLICATION_ID: i64 = 0x504c_5448;
 pub(super) const BUSY: Duration = Duration::from_secs(5);
 /// KiB of pages that the writer keeps in memory.
-const WRITER_CACHE: u32 = 64 * 1024;
+const WRITER_CACHE: u32 = 16 * 1024;
 /// Bytes of the log that are made beforehand: twice what a checkpoint waits for.
 const LOG_SIZE: u32 = 8 * 1024 * 1024;
 
