@@ -14,7 +14,7 @@ use crate::{
 /// The most threads for work that blocks: files, names of hosts, a write that has to wait for its disk. What asks beyond
 /// that waits. On a busy machine the runtime takes another for each piece of work that arrives before the last thread it
 /// woke has run, however short they are, and each keeps the memory that it once asked for.
-const BLOCKING_THREADS: usize = 32;
+const BLOCKING_THREADS: usize = 16;
 
 pub(super) fn flags(flags: Layer, args: &NodeArgs) -> Result<Layer> {
     Ok(flags
