@@ -29,10 +29,9 @@ use crate::{
 pub const FAULT: Fault = Fault {
     name: "soak",
     injects: "half load for long with a SIGKILL every minute, every five seconds in the quick gate (seconds of it)",
-    // Only when asked for: what drifts shows in minutes, and the gate has seconds.
     on: &[
-        On { backend: Backend::Sqlite, quick: 0, long: 86_400, budget: 30 },
-        On { backend: Backend::Postgres, quick: 0, long: 86_400, budget: 30 },
+        On { backend: Backend::Sqlite, quick: 300, long: 86_400, budget: 30 },
+        On { backend: Backend::Postgres, quick: 300, long: 86_400, budget: 30 },
     ],
     weight: Weight::Light,
     needs: &[],
@@ -94,7 +93,8 @@ async fn run(setting: Setting, is_held: bool) -> Result<Outcome> {
         setting.tell(&format!("{:?}", lives.last()));
     }
     outcome.done = started.elapsed().as_secs().min(setting.wanted);
-    outcome.violations.extend(compare(&lives));
+    // On a machine that does other work, an answer's time says little about the node.
+    outcome.violations.extend(compare(&lives, setting.budget.is_none()));
     outcome.figures = figures(&lives);
     if is_held {
         // What nobody asked for runs nothing, so that nothing is left.
@@ -143,7 +143,7 @@ async fn live(node: &mut Node, target: &Target, place: &Place, until: Instant) -
 }
 
 /// The last third of the lives against the first.
-fn compare(lives: &[Life]) -> Vec<Violation> {
+fn compare(lives: &[Life], with_times: bool) -> Vec<Violation> {
     let third = lives.len().div_ceil(3);
     let (Some(first), Some(last)) = (lives.get(..third), lives.len().checked_sub(third).map(|from| &lives[from..]))
     else {
@@ -168,9 +168,14 @@ fn compare(lives: &[Life]) -> Vec<Violation> {
     let files = |life: &Life| life.vitals.files;
     let (before, after) = (median(first, files), median(last, files));
     grew("open files", before, after, before + 16);
+    let threads = |life: &Life| life.vitals.threads;
+    let (before, after) = (median(first, threads), median(last, threads));
+    grew("threads", before, after, before + 16);
     let micros = |life: &Life| u64::try_from(life.answered_in.as_micros()).unwrap_or(u64::MAX);
     let (before, after) = (median(first, micros), median(last, micros));
-    grew("the middle answer's time (µs)", before, after, 2 * before + 10_000);
+    if with_times {
+        grew("the middle answer's time (µs)", before, after, 2 * before + 10_000);
+    }
     let log = lives.iter().map(|life| life.log).max().unwrap_or_default();
     grew("the ledger's log (bytes)", 0, log, LOG);
     found
@@ -180,8 +185,8 @@ fn figures(lives: &[Life]) -> String {
     let shown = |life: Option<&Life>| {
         life.map(|life| {
             let Life { vitals, log, answered_in } = life;
-            let (rss, files, log) = (vitals.rss >> 20, vitals.files, log >> 20);
-            format!("{rss} MB, {files} files, {log} MB of log, {} µs", answered_in.as_micros())
+            let (rss, files, threads, log) = (vitals.rss >> 20, vitals.files, vitals.threads, log >> 20);
+            format!("{rss} MB, {files} files, {threads} threads, {log} MB of log, {} µs", answered_in.as_micros())
         })
         .unwrap_or_default()
     };
