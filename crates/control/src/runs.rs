@@ -71,7 +71,7 @@ impl Control {
                     channel: request.channel.clone(),
                     conversation: request.conversation.clone(),
                 };
-                (new.clone(), new.decide(context))
+                (new.requested(), new.decide(context))
             },
             render,
         )

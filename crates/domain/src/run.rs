@@ -10,7 +10,7 @@ mod event;
 use serde::{Deserialize, Serialize};
 
 pub use self::{
-    decide::{API_CHANNEL, RunRequest},
+    decide::{API_CHANNEL, Requested, RunRequest},
     event::RunEvent,
 };
 use crate::{

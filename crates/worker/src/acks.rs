@@ -8,7 +8,7 @@ use domain::commit::Ack;
 use tokio::sync::{mpsc, oneshot};
 
 /// The most that one commit takes along.
-pub(crate) const BATCH: usize = 256;
+pub(crate) const BATCH: usize = 500;
 
 /// The handlers' end.
 #[derive(Clone, Debug)]
@@ -20,7 +20,8 @@ pub(crate) struct Acks {
 #[derive(Debug)]
 pub(crate) struct Waiting {
     receiver: mpsc::UnboundedReceiver<Entry>,
-    first: Option<Entry>,
+    /// Those that were waited for; they go first.
+    gathered: Vec<Entry>,
 }
 
 #[derive(Debug)]
@@ -35,7 +36,7 @@ pub(crate) struct Batch(Vec<Entry>);
 
 pub(crate) fn channel() -> (Acks, Waiting) {
     let (sender, receiver) = mpsc::unbounded_channel();
-    (Acks { sender }, Waiting { receiver, first: None })
+    (Acks { sender }, Waiting { receiver, gathered: Vec::new() })
 }
 
 impl Acks {
@@ -48,17 +49,26 @@ impl Acks {
 }
 
 impl Waiting {
-    /// Waits until there is one. Safe to give up.
-    pub(crate) async fn some(&mut self) {
-        if self.first.is_none() {
-            self.first = self.receiver.recv().await;
+    /// How many have come.
+    pub(crate) fn count(&self) -> usize {
+        self.gathered.len() + self.receiver.len()
+    }
+
+    /// Waits until so many have come, at most [`BATCH`]. Safe to give up.
+    pub(crate) async fn gather(&mut self, count: usize) {
+        while self.gathered.len() < count.min(BATCH) {
+            match self.receiver.recv().await {
+                Some(entry) => self.gathered.push(entry),
+                // Handlers hold the other end for as long as anybody claims.
+                None => return std::future::pending().await,
+            }
         }
     }
 
     /// All that have come, as far as they fit into one commit. Handlers that are about to end get their turn first, so
     /// that one that was a little faster than its neighbours is not committed alone; none when none has come.
     pub(crate) async fn take(&mut self) -> Batch {
-        let mut entries: Vec<Entry> = self.first.take().into_iter().collect();
+        let mut entries = std::mem::take(&mut self.gathered);
         loop {
             let before = entries.len();
             while entries.len() < BATCH
@@ -109,7 +119,7 @@ mod tests {
     async fn those_that_came_meanwhile_share_a_commit_and_each_hears_whether_it_counted() {
         let (acks, mut waiting) = channel();
         let committing = async {
-            waiting.some().await;
+            waiting.gather(1).await;
             let batch = waiting.take().await;
             assert_eq!(batch.acks(), [ack("a"), ack("b")]);
             batch.answer(&[ack("b")]);
@@ -131,7 +141,7 @@ mod tests {
             .collect();
         let mut sizes = Vec::new();
         while sizes.iter().sum::<usize>() <= BATCH {
-            waiting.some().await;
+            waiting.gather(1).await;
             let batch = waiting.take().await;
             sizes.push(batch.len());
             batch.answer(&[]);
@@ -147,14 +157,14 @@ mod tests {
     async fn whatever_is_dropped_is_its_handlers_again() {
         let (acks, mut waiting) = channel();
         let failing = async {
-            waiting.some().await;
+            waiting.gather(1).await;
             drop(waiting.take().await);
         };
         let (told, ()) = tokio::join!(acks.send(ack("a")), failing);
         assert_eq!(told, None, "its commit failed");
 
         let ending = async {
-            waiting.some().await;
+            waiting.gather(1).await;
             drop(waiting);
         };
         let (told, ()) = tokio::join!(acks.send(ack("b")), ending);

@@ -10,6 +10,7 @@ use domain::{
     commit::{Ack, Then},
     task::{Lane, Task},
 };
+use futures_util::{StreamExt, stream::FuturesUnordered};
 use host::trace::{self, Origin, Span};
 use store::{
     StoreError,
@@ -32,7 +33,13 @@ const ACKNOWLEDGE_AT_LEAST_EVERY: Duration = Duration::from_secs(1);
 /// How long at most until a claim is tried again that failed.
 const CLAIM_AT_LEAST_EVERY: Duration = Duration::from_secs(5);
 /// The most tasks that one claim takes: half of the usual room, so that handlers work while the ledger is written.
-const TOGETHER: usize = 256;
+const TOGETHER: usize = 500;
+/// How many claims of quick tasks are under way at once: while the ledger carries one out, what the other brought is
+/// handled, and the ledger never waits for either.
+const AT_ONCE: usize = 2;
+/// What makes another claim beside one that is under way worth its commit: so many acknowledgements, or room for so many
+/// tasks while more are waiting than were taken.
+const WORTH_ANOTHER: usize = 64;
 /// How many tasks run programs of git at once in one process.
 pub(crate) const GIT_AT_ONCE: usize = 64;
 
@@ -141,46 +148,106 @@ impl Trouble {
     }
 }
 
+/// What is known of the queue of quick tasks, and of the claims that are under way.
+#[derive(Debug)]
+struct Ahead {
+    /// Tasks may be ready that no claim has asked for.
+    is_due: bool,
+    /// The last claim brought as many as it asked for.
+    is_more: bool,
+    /// Room that the claims under way may take, less what they will make.
+    promised: isize,
+}
+
+impl Ahead {
+    /// Counts a claim that begins; what it is to be counted down by.
+    fn promise(&mut self, room: usize, done: usize) -> isize {
+        let promised = room.cast_signed() - done.cast_signed();
+        self.promised += promised;
+        self.is_more = false;
+        promised
+    }
+
+    fn came(&mut self, asked: usize, promised: isize, claimed: usize) {
+        self.promised -= promised;
+        if asked > 0 {
+            self.is_due = claimed > 0;
+            self.is_more = claimed == asked;
+        }
+    }
+}
+
 impl Worker {
     /// Claims what is quickly done, and takes along what handlers have done: one commit for both.
     async fn claim_fast(self, slots: Slots, mut waiting: Waiting) {
         let wake = self.control.store().wake();
         let mut trouble = Trouble::default();
+        let mut ahead = Ahead { is_due: true, is_more: false, promised: 0 };
+        let mut under_way = FuturesUnordered::new();
         while !self.draining.is_cancelled() {
-            let done = waiting.take().await;
-            let room = if trouble.is_over() { self.room(&slots, &done) } else { 0 };
-            if room > 0 || done.len() > 0 {
-                match self.claim(Lane::Fast, room, done, &slots).await {
-                    Ok(claimed) => {
-                        if room > 0 {
-                            trouble = Trouble::default();
-                        }
-                        if claimed > 0 {
-                            continue;
-                        }
-                    }
-                    Err(error) => trouble.met(&error),
+            let is_first = under_way.is_empty();
+            let room = self.room(&slots, waiting.count(), &ahead);
+            let is_worth = match is_first {
+                true => ahead.is_due || waiting.count() > 0,
+                false => {
+                    under_way.len() < AT_ONCE
+                        && (waiting.count() >= WORTH_ANOTHER || ahead.is_more && room >= WORTH_ANOTHER)
+                }
+            };
+            if is_worth {
+                let done = waiting.take().await;
+                let room = if trouble.is_over() { self.room(&slots, done.len(), &ahead) } else { 0 };
+                if room > 0 || done.len() > 0 {
+                    under_way.push(self.claim_counted(room, ahead.promise(room, done.len()), done, &slots));
+                    continue;
                 }
             }
             let may_claim = trouble.is_over();
+            let share = if is_first { 1 } else { WORTH_ANOTHER };
             tokio::select! {
-                () = waiting.some() => {}
-                () = wake.tasks(), if may_claim && room > 0 => {}
-                () = self.room_is_made(&slots), if may_claim && room == 0 => {}
-                () = trouble.pass(), if !may_claim => {}
-                () = tokio::time::sleep(self.config.poll) => {}
+                Some((asked, promised, claimed)) = under_way.next() => match claimed {
+                    Ok(claimed) => {
+                        if asked > 0 {
+                            trouble = Trouble::default();
+                        }
+                        ahead.came(asked, promised, claimed);
+                    }
+                    Err(error) => {
+                        trouble.met(&error);
+                        ahead.came(asked, promised, 0);
+                        ahead.is_due = true;
+                    }
+                },
+                () = waiting.gather(share), if under_way.len() < AT_ONCE => {}
+                () = wake.tasks(), if is_first && may_claim && room > 0 => ahead.is_due = true,
+                () = self.room_is_made(&slots), if is_first && may_claim && room == 0 => ahead.is_due = true,
+                () = trouble.pass(), if is_first && !may_claim => {}
+                () = tokio::time::sleep(self.config.poll), if is_first => ahead.is_due = true,
                 () = self.draining.cancelled() => {}
             }
         }
+        // What they bring is leased to this worker, whose drain waits for it.
+        while under_way.next().await.is_some() {}
     }
 
-    /// For how many quick tasks there is room once these are acknowledged: their handlers wait for this very commit. None
-    /// while programs of git take all of theirs, so that no more pile up behind them here while other processes are idle.
-    fn room(&self, slots: &Slots, done: &Batch) -> usize {
+    async fn claim_counted(
+        &self,
+        asked: usize,
+        promised: isize,
+        done: Batch,
+        slots: &Slots,
+    ) -> (usize, isize, Result<usize, StoreError>) {
+        (asked, promised, self.claim(Lane::Fast, asked, done, slots).await)
+    }
+
+    /// For how many quick tasks there is room once so many are acknowledged and the claims that are under way have ended:
+    /// handlers wait for these very commits. None while programs of git take all of theirs, so that no more pile up behind
+    /// them here while other processes are idle.
+    fn room(&self, slots: &Slots, done: usize, ahead: &Ahead) -> usize {
         if self.git_slots.available_permits() == 0 {
             return 0;
         }
-        (slots.fast.available_permits() + done.len()).min(TOGETHER)
+        (slots.fast.available_permits() + done).saturating_add_signed(-ahead.promised).min(TOGETHER)
     }
 
     async fn room_is_made(&self, slots: &Slots) {

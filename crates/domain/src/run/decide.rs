@@ -19,8 +19,15 @@ use crate::{
 /// The channel of runs that were asked for through the API: whoever asked follows them there, and no message is sent.
 pub const API_CHANNEL: &str = "api";
 
+/// The command to make a run, as it is kept with the run's first event: what `RunCreated` beside it does not say.
+#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize)]
+#[serde(tag = "type", rename = "request")]
+pub struct Requested {
+    pub gate: GateId,
+}
+
 /// Everything a new run is made of.
-#[derive(Clone, PartialEq, Debug, serde::Serialize)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct RunRequest {
     pub id: RunId,
     /// The id for the gate, when the policy wants one.
@@ -34,6 +41,10 @@ pub struct RunRequest {
 }
 
 impl RunRequest {
+    pub fn requested(&self) -> Requested {
+        Requested { gate: self.gate.clone() }
+    }
+
     /// Decides how the run begins: at a gate, or at once when its policy wants no approval.
     pub fn decide(self, context: &Context) -> Decision<RunEvent> {
         let created = RunEvent::RunCreated {

@@ -55,7 +55,7 @@ fn at(now: Timestamp) -> Context {
     Context { now }
 }
 
-fn requested(job: BoundJob) -> Decision<RunEvent> {
+fn request(job: BoundJob) -> RunRequest {
     RunRequest {
         id: RunId::from("7Q4K2MA"),
         gate: GateId::from("GATE234"),
@@ -66,7 +66,10 @@ fn requested(job: BoundJob) -> Decision<RunEvent> {
         channel: "dev".into(),
         conversation: "dev:alice".into(),
     }
-    .decide(&at(NOON))
+}
+
+fn requested(job: BoundJob) -> Decision<RunEvent> {
+    request(job).decide(&at(NOON))
 }
 
 fn run_of(job: BoundJob) -> Run {
@@ -99,6 +102,24 @@ fn names(decision: &Decision<RunEvent>) -> Vec<&'static str> {
 
 fn kinds(decision: &Decision<RunEvent>) -> Vec<TaskKind> {
     decision.effects.iter().map(|effect| effect.kind).collect()
+}
+
+#[test]
+fn a_request_is_kept_as_its_first_event_and_what_that_does_not_say() {
+    let request = request(job(ONE, ""));
+    let kept = serde_json::to_value(request.requested()).unwrap();
+    let decision = request.clone().decide(&at(NOON));
+
+    assert_eq!(kept, serde_json::json!({"type": "request", "gate": "GATE234"}));
+    let RunEvent::RunCreated { id, job, requested_by, requester, reason, channel, conversation, .. } =
+        decision.events[0].clone()
+    else {
+        panic!("{:?}", decision.events)
+    };
+    let gate = GateId(kept["gate"].as_str().unwrap().to_owned());
+    let replayed = RunRequest { id, gate, job: *job, requested_by, requester, reason, channel, conversation };
+    assert_eq!(replayed, request);
+    assert_eq!(replayed.decide(&at(NOON)), decision);
 }
 
 #[test]

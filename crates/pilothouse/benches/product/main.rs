@@ -59,7 +59,7 @@ const FULL: Plan = Plan {
 const QUICK: Plan = Plan {
     rounds: 3,
     span: Duration::from_millis(1_000),
-    drained: 20_000,
+    drained: 60_000,
     started: 20,
     told: 60,
     starts: 5,

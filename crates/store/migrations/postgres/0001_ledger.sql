@@ -272,8 +272,11 @@ CREATE TABLE tasks (
 CREATE INDEX tasks_ready_fast ON tasks (priority, due_at, id) WHERE state = 'ready' AND lane = 'fast';
 CREATE INDEX tasks_ready_engine ON tasks (project, engine, priority, due_at, id) WHERE state = 'ready' AND lane = 'engine';
 CREATE INDEX tasks_scheduled ON tasks (due_at, id) WHERE state = 'scheduled';
--- Without lease_until, so that a heartbeat touches no index; few tasks are leased at a time.
-CREATE INDEX tasks_leased ON tasks (lane, project, engine) WHERE state = 'leased';
+-- Without lease_until, so that a heartbeat touches no index; few tasks are leased at a time. Fences only grow, so that
+-- each entry goes behind the last one; by a lane, entries would be equal, and finding a place among those costs more than
+-- all else that a claim does to an index.
+CREATE INDEX tasks_leased ON tasks (fence) WHERE state = 'leased';
+CREATE INDEX tasks_leased_engine ON tasks (project, engine) WHERE state = 'leased' AND lane = 'engine';
 -- By these are tasks taken back; those of messages never are.
 CREATE INDEX tasks_waiting ON tasks (subject)
     WHERE state IN ('scheduled', 'ready', 'leased') AND subject_kind <> 'message';

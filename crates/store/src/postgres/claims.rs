@@ -102,7 +102,7 @@ fn acknowledging<'a>(parameters: &mut Parameters<'a>, asked: &[Asked<'a>], now: 
     format!(
         "x AS MATERIALIZED (SELECT * FROM {source}),
          acked AS ({ACKED} FROM x
-                   WHERE t.id = x.id AND t.fence = x.fence AND t.state = 'leased' AND t.id = ANY({ids})
+                   WHERE t.id = x.id AND t.fence = x.fence AND t.id = ANY({ids})
                    RETURNING x.ord),
          lost AS MATERIALIZED (SELECT array_agg(ord) AS places FROM x WHERE NOT (ord IN (SELECT ord FROM acked)))"
     )

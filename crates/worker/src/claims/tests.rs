@@ -83,3 +83,24 @@ async fn while_git_takes_all_its_room_nothing_more_is_claimed_and_what_is_done_i
         })
         .await;
 }
+
+#[tokio::test]
+async fn room_is_promised_to_one_claim_and_made_by_what_it_acknowledges() {
+    let worker = Looping::new().await.worker;
+    let slots = Slots::new(&WorkerConfig { fast_slots: TOGETHER + 100, ..(*worker.config).clone() });
+    let mut ahead = Ahead { is_due: true, is_more: false, promised: 0 };
+    assert_eq!(worker.room(&slots, 0, &ahead), TOGETHER);
+
+    let first = ahead.promise(TOGETHER, 0);
+    assert_eq!(worker.room(&slots, 0, &ahead), 100);
+    assert_eq!(worker.room(&slots, 50, &ahead), 150, "once these are acknowledged");
+    let second = ahead.promise(150, 50);
+    assert_eq!(worker.room(&slots, 0, &ahead), 0);
+
+    ahead.came(150, second, 149);
+    assert!(ahead.is_due && !ahead.is_more, "the queue held no more than these");
+    assert_eq!(worker.room(&slots, 0, &ahead), 100);
+    ahead.came(TOGETHER, first, TOGETHER);
+    assert!(ahead.is_due && ahead.is_more);
+    assert_eq!(worker.room(&slots, 0, &ahead), TOGETHER);
+}
