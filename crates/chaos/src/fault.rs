@@ -69,6 +69,8 @@ pub enum Expects {
     Nothing,
     /// A violation of this kind, whatever else is found.
     A(Kind),
+    /// One of each of these kinds, whatever else is found.
+    Each(&'static [Kind]),
 }
 
 /// What a run is given.
@@ -148,7 +150,22 @@ impl Expects {
     pub fn is_met_by(self, violations: &[Violation]) -> bool {
         match self {
             Self::Nothing => violations.is_empty(),
-            Self::A(kind) => violations.iter().any(|violation| violation.kind == kind),
+            Self::A(kind) => Self::has(violations, kind),
+            Self::Each(kinds) => kinds.iter().all(|kind| Self::has(violations, *kind)),
+        }
+    }
+
+    fn has(violations: &[Violation], kind: Kind) -> bool {
+        violations.iter().any(|violation| violation.kind == kind)
+    }
+
+    /// Of what was found, what was to be.
+    pub fn examples(self, violations: &[Violation]) -> Vec<&Violation> {
+        let first = |kind| violations.iter().find(move |violation| violation.kind == kind);
+        match self {
+            Self::Nothing => Vec::new(),
+            Self::A(kind) => first(kind).into_iter().collect(),
+            Self::Each(kinds) => kinds.iter().filter_map(|kind| first(*kind)).collect(),
         }
     }
 }

@@ -79,6 +79,7 @@ pub struct Node {
     log: PathBuf,
     started_at: Instant,
     ready_after: Duration,
+    ended: Option<ExitStatus>,
 }
 
 impl Program {
@@ -149,6 +150,7 @@ impl Node {
             log: place.log(),
             started_at: host::clock::monotonic(),
             ready_after: Duration::ZERO,
+            ended: None,
         })
     }
 
@@ -222,12 +224,14 @@ impl Node {
 
     /// Whether it has ended, by itself or by whatever was done to it.
     pub fn has_ended(&mut self) -> Result<bool> {
-        Ok(self.child.try_wait()?.is_some())
+        self.ended = self.child.try_wait()?;
+        Ok(self.ended.is_some())
     }
 
     /// Its last words, for whoever has to say that it ended unasked.
     pub fn obituary(&self) -> String {
-        format!("{:?} ended by itself: {}", self.role, self.last_words())
+        let status = self.ended.map_or_else(String::new, |status| format!(" ({status})"));
+        format!("{:?} ended by itself{status}: {}", self.role, self.last_words())
     }
 
     /// SIGSTOP: it stands where it is and holds whatever it held.

@@ -36,13 +36,21 @@ pub struct Closing<'a> {
 
 /// Brings everything to rest, and checks it; what was found.
 pub async fn come_to_rest(closing: Closing<'_>) -> Result<Vec<Violation>> {
-    let Closing { name, program, place, target, customers, nodes, ledger } = closing;
+    let Closing { name, program, place, target, customers, mut nodes, ledger } = closing;
     if !customers.finish(drain::WITHIN).await {
         return Ok(vec![Violation::of(Kind::Stuck, "a command was never acknowledged")]);
     }
     let left = match drain::drain(target, name).await {
         Ok(left) => left,
-        Err(error) => return Ok(vec![Violation::of(Kind::Answer, format!("{error:#}"))]),
+        Err(error) => {
+            let mut found = vec![Violation::of(Kind::Answer, format!("{error:#}"))];
+            for node in &mut nodes {
+                if node.has_ended()? {
+                    found.push(Violation::of(Kind::Process, node.obituary()));
+                }
+            }
+            return Ok(found);
+        }
     };
     let mut found: Vec<Violation> = left.into_iter().take(SHOWN).map(|left| Violation::of(Kind::Stuck, left)).collect();
     for node in nodes {

@@ -195,19 +195,16 @@ impl ControlVerdict {
     pub fn of(control: &Control, violations: &[Violation]) -> Self {
         match control.expects {
             expects if expects.is_met_by(violations) => {
-                let example = match expects {
-                    Expects::Nothing => None,
-                    Expects::A(kind) => violations.iter().find(|violation| violation.kind == kind),
-                };
-                Self::Met(example.map(ToString::to_string))
+                let examples: Vec<String> = expects.examples(violations).iter().map(ToString::to_string).collect();
+                Self::Met((!examples.is_empty()).then(|| examples.join("; ")))
             }
             Expects::Nothing => {
                 let first = violations.first().map(ToString::to_string).unwrap_or_default();
                 Self::Missed(format!("the checks find something in what is sound: {first}"))
             }
-            Expects::A(kind) => {
+            Expects::A(_) | Expects::Each(_) => {
                 let first = violations.first().map_or("nothing".to_owned(), ToString::to_string);
-                Self::Missed(format!("its flaw was not found as {kind:?}; found was: {first}"))
+                Self::Missed(format!("its flaw was not found as {:?}; found was: {first}", control.expects))
             }
         }
     }
@@ -231,6 +228,10 @@ mod tests {
         assert!(matches!(ControlVerdict::of(&control(Expects::A(Kind::Lost)), &[]), ControlVerdict::Missed(_)));
         assert!(matches!(ControlVerdict::of(&control(Expects::Nothing), &lost), ControlVerdict::Missed(_)));
         assert_eq!(ControlVerdict::of(&control(Expects::Nothing), &[]), ControlVerdict::Met(None));
+        let both = || control(Expects::Each(&[Kind::Lost, Kind::Fold]));
+        assert!(matches!(ControlVerdict::of(&both(), &lost), ControlVerdict::Missed(_)));
+        let found = [Violation::of(Kind::Lost, "x"), Violation::of(Kind::Fold, "y")];
+        assert!(matches!(ControlVerdict::of(&both(), &found), ControlVerdict::Met(Some(_))));
     }
 
     #[test]

@@ -10,20 +10,27 @@ pub struct Vitals {
     pub rss: u64,
     /// Open files.
     pub files: u64,
+    pub threads: u64,
 }
 
 impl Vitals {
     pub fn read(pid: u32) -> Result<Self> {
         let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("the process has ended")?;
-        let kib: u64 = line.trim().trim_end_matches(" kB").parse().context("VmRSS is not a number")?;
+        let number = |name: &str| -> Result<u64> {
+            let line = status.lines().find_map(|line| line.strip_prefix(name)).context("the process has ended")?;
+            line.trim().trim_end_matches(" kB").parse().with_context(|| format!("{name} is not a number"))
+        };
         let files = std::fs::read_dir(format!("/proc/{pid}/fd"))?.count() as u64;
-        Ok(Self { rss: kib << 10, files })
+        Ok(Self { rss: number("VmRSS:")? << 10, files, threads: number("Threads:")? })
     }
 
     /// The larger of each.
     pub fn max(self, other: Self) -> Self {
-        Self { rss: self.rss.max(other.rss), files: self.files.max(other.files) }
+        Self {
+            rss: self.rss.max(other.rss),
+            files: self.files.max(other.files),
+            threads: self.threads.max(other.threads),
+        }
     }
 }
 

@@ -21,11 +21,10 @@ pub struct Survey {
 }
 
 impl Survey {
-    /// Tries everything, in a directory of its own beneath `scratch`.
-    pub async fn take(exe: &Path, scratch: &Path, use_bubblewrap: bool) -> Result<Self, FsError> {
-        let dir = host::fs::create_temporary_dir(scratch, "survey-")?;
-        let survey = Self::take_in(exe, &dir, use_bubblewrap).await;
-        host::fs::remove_dir_all(&dir)?;
+    /// Tries everything, in `dir`, which is removed in the end with all that is in it.
+    pub async fn take(exe: &Path, dir: &Path, use_bubblewrap: bool) -> Result<Self, FsError> {
+        let survey = Self::take_in(exe, dir, use_bubblewrap).await;
+        host::fs::remove_foreign_dir(dir)?;
         survey
     }
 

@@ -6,6 +6,9 @@ use engines::{Profile, engine::EngineTable};
 use forge::git::LocalPolicy;
 use store::queue::Caps;
 
+/// Before the name of the worker whose survey it is.
+pub(crate) const SURVEY: &str = "survey-";
+
 #[derive(Clone, Debug)]
 pub struct WorkerConfig {
     /// The directory of this machine's attempts, worktrees and mirrors; 0700.
@@ -144,5 +147,10 @@ impl WorkerConfig {
 
     pub(crate) fn workers_dir(&self) -> PathBuf {
         self.data_dir.join("workers")
+    }
+
+    /// Where a worker finds out what this machine can do; gone once it knows.
+    pub(crate) fn survey_dir(&self, incarnation: &str) -> PathBuf {
+        self.data_dir.join(format!("{SURVEY}{incarnation}"))
     }
 }

@@ -13,7 +13,7 @@ use domain::{
 use engines::supervisor::{self, Adopted};
 use store::StoreError;
 
-use crate::{Worker, claims::Slots, execute_step::Payload};
+use crate::{Worker, claims::Slots, config::SURVEY, execute_step::Payload};
 
 impl Worker {
     pub(crate) async fn recover(&self, slots: &Slots) -> Result<(), StoreError> {
@@ -73,7 +73,23 @@ impl Worker {
         host::fs::exists(&lock) && host::fs::LockFile::acquire(&lock).is_ok()
     }
 
+    /// Removes what workers left that were killed while they looked at this machine; their locks tell that they are dead.
+    fn clear_surveys(&self) {
+        for name in host::fs::list_names(&self.config.data_dir).unwrap_or_default() {
+            let Some(incarnation) = name.strip_prefix(SURVEY) else { continue };
+            // A worker has its lock before it looks at anything.
+            let has_lock = host::fs::exists(&self.config.workers_dir().join(incarnation));
+            if has_lock && !self.is_dead(incarnation) {
+                continue;
+            }
+            if let Err(error) = host::fs::remove_foreign_dir(&self.config.survey_dir(incarnation)) {
+                tracing::warn!(%error, "Could not remove what a dead worker left: {error}");
+            }
+        }
+    }
+
     fn forget_dead_workers(&self) {
+        self.clear_surveys();
         let dir = self.config.workers_dir();
         for name in host::fs::list_names(&dir).unwrap_or_default() {
             if name != self.incarnation && self.is_dead(&name) {

@@ -150,7 +150,10 @@ impl Worker {
     /// What this machine can do, found out once.
     async fn survey(&self) -> Result<&Survey, Failure> {
         let take = || async {
-            let taken = Survey::take(&self.config.exe, &self.config.data_dir, self.config.sandbox.bubblewrap);
+            let dir = self.config.survey_dir(&self.incarnation);
+            // What was left of one that failed says nothing to this one.
+            host::fs::remove_foreign_dir(&dir).map_err(Failure::retry)?;
+            let taken = Survey::take(&self.config.exe, &dir, self.config.sandbox.bubblewrap);
             let survey = taken.await.map_err(Failure::retry)?;
             for (profile, means) in &survey.profiles {
                 match means {

@@ -11,6 +11,11 @@ use crate::{
     telemetry,
 };
 
+/// The most threads for work that blocks: files, names of hosts, a write that has to wait for its disk. What asks beyond
+/// that waits. On a busy machine the runtime takes another for each piece of work that arrives before the last thread it
+/// woke has run, however short they are, and each keeps the memory that it once asked for.
+const BLOCKING_THREADS: usize = 16;
+
 pub(super) fn flags(flags: Layer, args: &NodeArgs) -> Result<Layer> {
     Ok(flags
         .flag("--listen", "server.listen", args.listen.as_deref())?
@@ -34,6 +39,7 @@ pub(super) fn work(settings: &Settings) -> Result {
 fn run(settings: &Settings, roles: Roles) -> Result {
     log::start(settings.log_filter(), settings.log_json())?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
+        .max_blocking_threads(BLOCKING_THREADS)
         .enable_all()
         .build()
         .map_err(|error| Failure::failed(format!("cannot start: {error}")))?;

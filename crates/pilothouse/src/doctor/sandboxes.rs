@@ -12,8 +12,11 @@ pub(super) async fn look(settings: &Settings) -> Vec<Finding> {
         Err(finding) => return vec![finding],
     };
     let config = settings.sandbox();
-    let scratch = host::fs::temporary_root();
-    let survey = match Survey::take(&exe, &scratch, config.bubblewrap).await {
+    let taken = match host::fs::create_temporary_dir(&host::fs::temporary_root(), "pilothouse-doctor-") {
+        Ok(dir) => Survey::take(&exe, &dir, config.bubblewrap).await,
+        Err(error) => Err(error),
+    };
+    let survey = match taken {
         Ok(survey) => survey,
         Err(error) => {
             return vec![Finding::failed("containment", chain(&error), "make the temporary directory writable")];

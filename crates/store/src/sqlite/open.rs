@@ -25,7 +25,9 @@ const OLDEST_SQLITE: i32 = 3_051_003;
 const APPLICATION_ID: i64 = 0x504c_5448;
 pub(super) const BUSY: Duration = Duration::from_secs(5);
 /// KiB of pages that the writer keeps in memory.
-const WRITER_CACHE: u32 = 64 * 1024;
+const WRITER_CACHE: u32 = 16 * 1024;
+/// The same for each connection that reads, which begins anew after every commit of another.
+const READER_CACHE: u32 = 2 * 1024;
 /// Bytes of the log that are made beforehand: twice what a checkpoint waits for.
 const LOG_SIZE: u32 = 8 * 1024 * 1024;
 
@@ -89,7 +91,7 @@ pub(super) fn connect(path: &Path, cache_kib: u32) -> Result<Connection, StoreEr
 
 /// A connection that cannot write.
 pub(super) fn connect_reader(path: &Path) -> Result<Connection, StoreError> {
-    let conn = connect(path, 8 * 1024)?;
+    let conn = connect(path, READER_CACHE)?;
     conn.execute_batch("PRAGMA query_only = ON").map_err(fault::of)?;
     Ok(conn)
 }

@@ -1,12 +1,20 @@
 //! Reads, on a few connections that cannot write. Each sees one snapshot of what was committed.
+//!
+//! Each connection has a thread of its own and not one of the runtime's pool for blocking work: that pool takes another
+//! thread for each read that arrives before the last thread it woke has run, which on a busy machine is a hundred threads
+//! for three reads at a time, and each of them keeps the memory that it once asked for.
 
 use std::{
+    collections::VecDeque,
+    io,
+    panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    thread::JoinHandle,
 };
 
 use rusqlite::Connection;
-use tokio::sync::Semaphore;
+use tokio::sync::oneshot;
 
 use crate::{
     StoreError,
@@ -18,9 +26,38 @@ const READERS: usize = 3;
 /// The connections for reads, opened when first needed.
 #[derive(Debug)]
 pub(super) struct Readers {
+    shared: Arc<Shared>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+/// What the threads share with those who ask.
+#[derive(Debug)]
+struct Shared {
     path: PathBuf,
-    idle: Arc<Mutex<Vec<Connection>>>,
-    places: Arc<Semaphore>,
+    queue: Mutex<Queue>,
+    asked: Condvar,
+}
+
+#[derive(Default)]
+struct Queue {
+    reads: VecDeque<Read>,
+    /// Threads that wait for a read, with those that were told of one and have not looked yet.
+    idle: usize,
+    started: usize,
+    is_closed: bool,
+}
+
+/// One read, on the connection of the thread that carries it out: opened by the first, gone when it is not to be used
+/// again.
+type Read = Box<dyn FnOnce(&mut Option<Connection>, &Path) + Send>;
+
+impl std::fmt::Debug for Queue {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Queue")
+            .field("reads", &self.reads.len())
+            .field("started", &self.started)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Why a read gave nothing.
@@ -43,7 +80,8 @@ impl From<StoreError> for Failure {
 
 impl Readers {
     pub(super) fn new(path: &Path) -> Self {
-        Self { path: path.to_owned(), idle: Arc::default(), places: Arc::new(Semaphore::new(READERS)) }
+        let shared = Shared { path: path.to_owned(), queue: Mutex::default(), asked: Condvar::new() };
+        Self { shared: Arc::new(shared), threads: Mutex::default() }
     }
 
     /// Reads in one snapshot.
@@ -51,36 +89,121 @@ impl Readers {
         &self,
         work: impl FnOnce(&Connection) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let Ok(place) = Arc::clone(&self.places).acquire_owned().await else {
-            return Err(StoreError::Unavailable { reason: "the ledger is closed".to_owned() });
-        };
-        let (idle, path) = (Arc::clone(&self.idle), self.path.clone());
-        blocking("read the ledger", move || {
-            let _place = place;
-            let kept = idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-            let conn = match kept {
-                Some(conn) => conn,
-                None => open::connect_reader(&path)?,
-            };
-            let result = snapshot(&conn, work);
-            // A connection whose transaction did not end is not used again.
-            if conn.is_autocommit() {
-                idle.lock().unwrap_or_else(PoisonError::into_inner).push(conn);
+        let (reply, answer) = oneshot::channel();
+        self.ask(Box::new(move |conn, path| {
+            // Whoever asked may be gone: there is nobody to read for.
+            if !reply.is_closed() {
+                let _ = reply.send(read_on(conn, path, work));
             }
-            result
-        })
-        .await
+        }))?;
+        answer.await.unwrap_or_else(|_| Err(StoreError::Unavailable { reason: "a read panicked".to_owned() }))
+    }
+
+    fn ask(&self, read: Read) -> Result<(), StoreError> {
+        let mut queue = self.shared.lock();
+        if queue.is_closed {
+            return Err(StoreError::Unavailable { reason: "the ledger is closed".to_owned() });
+        }
+        if queue.reads.len() < queue.idle || queue.started == READERS {
+            self.shared.asked.notify_one();
+        } else {
+            match self.start(queue.started) {
+                Ok(()) => queue.started += 1,
+                Err(error) if queue.started == 0 => {
+                    return Err(StoreError::Unavailable { reason: format!("no thread for reads: {error}") });
+                }
+                // The others come to it.
+                Err(error) => tracing::warn!(%error, "No thread for another reader: {error}"),
+            }
+        }
+        queue.reads.push_back(read);
+        Ok(())
+    }
+
+    fn start(&self, place: usize) -> io::Result<()> {
+        let shared = Arc::clone(&self.shared);
+        let thread =
+            std::thread::Builder::new().name(format!("ledger-reader-{place}")).spawn(move || shared.serve())?;
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner).push(thread);
+        Ok(())
     }
 
     /// Lets reads finish, then closes their connections.
     pub(super) async fn close(&self) {
-        let places = u32::try_from(READERS).unwrap_or(u32::MAX);
-        if let Ok(all) = self.places.acquire_many(places).await {
-            self.places.close();
-            drop(all);
-        }
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.shared.end();
+        let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        let ended = blocking("close the readers", move || {
+            for thread in threads {
+                // What panicked in it was caught and told.
+                let _ = thread.join();
+            }
+            Ok(())
+        });
+        let _ = ended.await;
     }
+}
+
+impl Drop for Readers {
+    fn drop(&mut self) {
+        self.shared.end();
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// No more reads; the threads end after those that are queued.
+    fn end(&self) {
+        self.lock().is_closed = true;
+        self.asked.notify_all();
+    }
+
+    /// A thread's life, with one connection.
+    fn serve(&self) {
+        let mut conn = None;
+        while let Some(read) = self.next() {
+            if catch_unwind(AssertUnwindSafe(|| read(&mut conn, &self.path))).is_err() {
+                tracing::error!("A read of the ledger panicked");
+                conn = None;
+            }
+        }
+    }
+
+    /// Waits for a read; `None` once there will be no more.
+    fn next(&self) -> Option<Read> {
+        let mut queue = self.lock();
+        loop {
+            if let Some(read) = queue.reads.pop_front() {
+                return Some(read);
+            }
+            if queue.is_closed {
+                return None;
+            }
+            queue.idle += 1;
+            queue = self.asked.wait(queue).unwrap_or_else(PoisonError::into_inner);
+            queue.idle -= 1;
+        }
+    }
+}
+
+fn read_on<T>(
+    conn: &mut Option<Connection>,
+    path: &Path,
+    work: impl FnOnce(&Connection) -> Result<T, Failure>,
+) -> Result<T, StoreError> {
+    let open = match conn.take() {
+        Some(open) => open,
+        None => open::connect_reader(path)?,
+    };
+    let open = conn.insert(open);
+    let result = snapshot(open, work);
+    // A connection whose transaction did not end is not used again.
+    if !open.is_autocommit() {
+        *conn = None;
+    }
+    result
 }
 
 fn snapshot<T>(conn: &Connection, work: impl FnOnce(&Connection) -> Result<T, Failure>) -> Result<T, StoreError> {
@@ -96,3 +219,6 @@ fn snapshot<T>(conn: &Connection, work: impl FnOnce(&Connection) -> Result<T, Fa
         (result, _) => result,
     }
 }
+
+#[cfg(test)]
+mod tests;

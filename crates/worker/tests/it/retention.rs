@@ -94,6 +94,29 @@ on_both! {
         worker.drain().await;
     }
 
+    async fn a_survey_that_was_cut_off_is_removed_by_the_next_worker_and_that_of_a_live_one_is_not(app: &TestApp) {
+        let dir = app.ledger.dir();
+        let surveys = || names(dir).into_iter().filter(|name| name.starts_with("survey-")).collect::<Vec<_>>();
+        for who in ["w-killed", "w-forgotten", "w-alive"] {
+            let work = dir.join(format!("survey-{who}/work"));
+            std::fs::create_dir_all(&work).unwrap();
+            std::fs::set_permissions(&work, Permissions::from_mode(0o000)).unwrap();
+        }
+        std::fs::create_dir_all(dir.join("workers")).unwrap();
+        std::fs::write(dir.join("workers/w-killed"), "").unwrap();
+        let alive = host::fs::LockFile::acquire(&dir.join("workers/w-alive")).unwrap();
+
+        let worker = forgetful_worker(app).await;
+
+        assert!(!surveys().iter().any(|name| ["survey-w-killed", "survey-w-forgotten"].contains(&name.as_str())));
+        until("its own survey to go", async || surveys() == ["survey-w-alive"]).await;
+        worker.drain().await;
+        drop(alive);
+        let next = forgetful_worker(app).await;
+        until("nothing to be left", async || surveys().is_empty()).await;
+        next.drain().await;
+    }
+
     async fn a_result_that_may_still_be_accepted_is_kept_and_can_be(app: &TestApp) {
         let scenes = json!([
             {"step": "01-fix.md", "attempt": 1, "actions": [{"do": "write", "path": "answer.txt", "text": "40\n"}]},

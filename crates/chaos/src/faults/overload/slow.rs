@@ -45,14 +45,15 @@ pub(super) struct Slow {
 }
 
 impl Slow {
-    pub(super) fn start(target: &Target) -> Self {
+    /// `held` bytes of each body are sent at once, before it comes slowly.
+    pub(super) fn start(target: &Target, held: usize) -> Self {
         let let_go = Arc::new(AtomicU64::new(0));
         let mut clients = Vec::new();
         for (way, n) in [(Way::Headers, CLIENTS), (Way::Body, CLIENTS), (Way::Reader, READERS)] {
             for _ in 0..n {
                 let (target, counted) = (target.clone(), Arc::clone(&let_go));
                 let client = host::task::spawn("slow client", async move {
-                    let took = way.be(&target).await;
+                    let took = way.be(&target, held).await;
                     if took.is_some() {
                         counted.fetch_add(1, Ordering::Relaxed);
                     }
@@ -98,7 +99,7 @@ impl Way {
     }
 
     /// Keeps a connection for as long as the node lets it; how long that was, or `None` when it was too long.
-    async fn be(self, target: &Target) -> Option<Duration> {
+    async fn be(self, target: &Target, held: usize) -> Option<Duration> {
         let source = Ipv4Addr::new(127, 0, 2, 1 + self as u8);
         let started = host::clock::monotonic();
         let mut stream = connect_from(source, target.address).await.ok()?;
@@ -107,13 +108,17 @@ impl Way {
             Self::Headers => format!("GET /runs HTTP/1.1\r\nhost: {address}\r\n"),
             Self::Body => format!(
                 "POST /dev/inbound HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {token}\r\n\
-                 content-type: application/json\r\ncontent-length: 5000\r\n\r\n{{"
+                 content-type: application/json\r\ncontent-length: {}\r\n\r\n{{",
+                held + 5_000
             ),
             Self::Reader => {
                 format!("GET /events/stream HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {token}\r\n\r\n")
             }
         };
         stream.write_all(first.as_bytes()).await.ok()?;
+        if self == Self::Body {
+            stream.write_all(&vec![b' '; held]).await.ok()?;
+        }
         let piece: &[u8] = if self == Self::Headers { b"x-slow: 1\r\n" } else { b" " };
         while started.elapsed() < self.granted() + GRACE {
             match self {
