@@ -1,8 +1,8 @@
 //! Moves what was committed from the write-ahead log into the database file, beside the writer.
 //!
-//! A thread of its own does most of it in passing (PASSIVE), so that no commit waits for it. Whatever is written
-//! meanwhile keeps the log from starting over; that little the writer moves itself, so that the log is overwritten in
-//! place: a log that grows changes its file's length with every flush, which costs a flush as much again. Where a long
+//! A thread of its own does most of it in passing (PASSIVE), so that no commit waits for it, and again while much was
+//! written meanwhile. What little is left keeps the log from starting over; the writer moves it itself, so that the log
+//! is overwritten in place: a log that grows changes its file's length with every flush, which costs a flush as much again. Where a long
 //! read is in the way, the log grows and the writer tries again later.
 
 use std::{
@@ -20,6 +20,10 @@ use crate::StoreError;
 
 /// Pages in the log before the thread is woken: 4 MB.
 const WORTH_IT: u32 = 1000;
+/// What is so little that the writer moves it without keeping its callers waiting: 256 KB.
+const LITTLE: u32 = 64;
+/// How often in a row the thread moves what came meanwhile. Where the writer is faster, nothing would ever be little.
+const PASSES: usize = 3;
 /// Pages that are added before the writer tries again, when a long read was in its way.
 const TRY_AGAIN: u32 = 2_048;
 
@@ -58,7 +62,12 @@ impl Checkpoints {
                 while !work.stop.load(Ordering::Acquire) {
                     std::thread::park_timeout(Duration::from_secs(1));
                     if work.pages.load(Ordering::Relaxed) >= WORTH_IT && !work.moved.load(Ordering::Acquire) {
-                        checkpoint(&own, "PASSIVE");
+                        for _ in 0..PASSES {
+                            let moved = checkpoint(&own, "PASSIVE").map_or(u32::MAX, |moved| moved.pages);
+                            if work.pages.load(Ordering::Relaxed).saturating_sub(moved) <= LITTLE {
+                                break;
+                            }
+                        }
                         work.moved.store(true, Ordering::Release);
                     }
                 }
@@ -91,7 +100,7 @@ impl Checkpoints {
         }
         // A reader with an old snapshot must not hold the writer up: try, and try again later.
         let waited = writer.busy_timeout(Duration::from_millis(20));
-        let emptied = checkpoint(writer, "RESTART");
+        let emptied = checkpoint(writer, "RESTART").is_some_and(|moved| moved.is_all);
         if let Err(error) = waited.and_then(|()| writer.busy_timeout(super::open::BUSY)) {
             tracing::warn!(%error, "The busy timeout could not be set");
         }
@@ -109,18 +118,21 @@ impl Checkpoints {
     }
 }
 
-/// Whether the whole log was moved.
-fn checkpoint(conn: &Connection, mode: &str) -> bool {
+/// What a checkpoint came to.
+#[derive(Clone, Copy, Debug)]
+struct Moved {
+    /// Of the log's pages, how many lie in the database now.
+    pages: u32,
+    is_all: bool,
+}
+
+/// `None` when it failed, which is no loss: the log keeps what was not moved.
+fn checkpoint(conn: &Connection, mode: &str) -> Option<Moved> {
     host::failpoint!("sqlite.checkpoint.before");
     let moved = conn.query_row(&format!("PRAGMA wal_checkpoint({mode})"), (), |row| {
-        Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?))
+        let (busy, log, pages) = (row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?);
+        Ok(Moved { pages: u32::try_from(pages).unwrap_or(0), is_all: busy == 0 && log == pages })
     });
     host::failpoint!("sqlite.checkpoint.after");
-    match moved {
-        Ok((busy, log, done)) => busy == 0 && log == done,
-        Err(error) => {
-            tracing::warn!(%error, "A checkpoint failed");
-            false
-        }
-    }
+    moved.inspect_err(|error| tracing::warn!(%error, "A checkpoint failed")).ok()
 }
