@@ -107,8 +107,9 @@ impl Connector {
     fn config(&self, role: Role) -> Config {
         let mut config = self.config.clone();
         let options = match config.get_options() {
-            Some(given) => format!("{given} {} {SERVER_NOTICES}", role.options()),
-            None => format!("{} {SERVER_NOTICES}", role.options()),
+            // The last word counts: whoever set the address may choose other times, and not what durability rests on.
+            Some(given) => format!("{SERVER_NOTICES} {given} {}", role.options()),
+            None => format!("{SERVER_NOTICES} {}", role.options()),
         };
         config.options(options);
         config
@@ -271,15 +272,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_server_is_told_when_to_take_us_for_gone_whatever_else_it_is_told() {
-        for url in ["postgres://u@h/db", "postgres://u@h/db?options=-c%20work_mem%3D8MB"] {
+    fn the_server_is_told_when_to_take_us_for_gone_unless_the_address_says_it() {
+        for url in ["postgres://u@h/db", "postgres://u@h/db?options=-c%20tcp_user_timeout%3D60000"] {
             let connector = Connector::parse(url).unwrap();
             for role in [Role::General, Role::Keyed] {
                 let config = connector.config(role);
 
                 let options = config.get_options().unwrap();
-                assert!(options.contains("tcp_keepalives_idle=10") && options.contains("tcp_user_timeout=15000"));
-                assert_eq!(options.contains("work_mem=8MB"), url.contains("work_mem"), "{options}");
+                let last = options.rsplit("tcp_user_timeout=").next().unwrap();
+                assert!(options.contains("tcp_keepalives_idle=10"), "{options}");
+                assert!(last.starts_with(if url.contains("60000") { "60000" } else { "15000" }), "{options}");
+                assert!(options.ends_with(role.options()), "{options}");
             }
         }
     }
