@@ -1,11 +1,13 @@
 //! One server and two workers on one PostgreSQL, each with a data directory of its own as on machines of their own, and
-//! each behind a line that can be interrupted: in network namespaces of their own where that may be. Customers ask for jobs meanwhile.
+//! each behind a line that can be interrupted: in network namespaces of their own where that may be. Customers ask for
+//! jobs meanwhile.
 
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 
 use crate::{
+    drill::Flaw,
     fault::Setting,
     ground::{Ground, Line},
     ledger::Ledger,
@@ -42,8 +44,20 @@ pub struct Fleet {
 }
 
 impl Fleet {
+    /// Starts the product as a server and two workers.
+    pub async fn of_product(setting: &Setting, ground: &mut Ground, name: &str, lease: Duration) -> Result<Self> {
+        let program = Program::Product(setting.programs.product.clone());
+        Self::start(setting, ground, name, program, lease).await
+    }
+
+    /// Starts the little node, whose two workers take over from each other.
+    pub async fn of_drill(setting: &Setting, ground: &mut Ground, flaw: Option<Flaw>) -> Result<Self> {
+        let program = Program::Drill(setting.programs.chaos.clone(), flaw);
+        Self::start(setting, ground, "drill", program, LEASE).await
+    }
+
     /// Starts the product as a server and two workers, or a drill, which has both in one process.
-    pub async fn start(
+    async fn start(
         setting: &Setting,
         ground: &mut Ground,
         name: &str,

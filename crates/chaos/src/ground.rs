@@ -32,7 +32,7 @@ pub enum Line {
 }
 
 impl Ground {
-    pub async fn find(setting: &Setting) -> Result<Self> {
+    async fn find(setting: &Setting) -> Result<Self> {
         let laid = match setting.on_loopback {
             true => Err(anyhow::anyhow!("asked for")),
             false => Box::pin(Network::lay(&setting.programs.chaos)).await,
@@ -44,6 +44,14 @@ impl Ground {
             }
             Err(error) => Ok(Self::Loopback { url: setting.server()?.to_owned(), why: format!("{error:#}") }),
         }
+    }
+
+    /// Does this work on a ground of its own, which is taken away again whatever the work came to.
+    pub async fn lend<T>(setting: &Setting, work: impl AsyncFnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        let mut ground = Self::find(setting).await?;
+        let outcome = work(&mut ground).await;
+        ground.end().await?;
+        outcome
     }
 
     /// The server's address, as this program sees it.
@@ -81,7 +89,7 @@ impl Ground {
         matches!(self, Self::Apart { network, .. } if network.holds_not.is_none())
     }
 
-    pub async fn end(self) -> Result<()> {
+    async fn end(self) -> Result<()> {
         match self {
             Self::Apart { network, .. } => network.end().await,
             Self::Loopback { .. } => Ok(()),

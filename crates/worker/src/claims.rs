@@ -63,7 +63,8 @@ pub async fn start(config: WorkerConfig, control: Control) -> Result<Handle, Sta
     });
     host::task::spawn("housekeeping", worker.clone().housekeep());
     host::task::spawn("sweep", worker.clone().sweep());
-    host::task::spawn("claim fast", worker.clone().claim_fast(slots.clone(), waiting));
+    // Waited for by a drain: what its last claims bring is leased to this worker.
+    worker.tracker.spawn(host::task::spawn("claim fast", worker.clone().claim_fast(slots.clone(), waiting)));
     host::task::spawn("claim engine", worker.clone().claim_engines(slots));
     tracing::info!(worker = %worker.incarnation, "Started worker {}", worker.incarnation);
     Ok(Handle { worker, _alive: alive })
@@ -175,6 +176,12 @@ impl Ahead {
             self.is_more = claimed == asked;
         }
     }
+
+    /// A claim failed: what it asked for is still to be claimed.
+    fn failed(&mut self, promised: isize) {
+        self.promised -= promised;
+        self.is_due = true;
+    }
 }
 
 impl Worker {
@@ -214,8 +221,7 @@ impl Worker {
                     }
                     Err(error) => {
                         trouble.met(&error);
-                        ahead.came(asked, promised, 0);
-                        ahead.is_due = true;
+                        ahead.failed(promised);
                     }
                 },
                 () = waiting.gather(share), if under_way.len() < AT_ONCE => {}
@@ -226,7 +232,6 @@ impl Worker {
                 () = self.draining.cancelled() => {}
             }
         }
-        // What they bring is leased to this worker, whose drain waits for it.
         while under_way.next().await.is_some() {}
     }
 

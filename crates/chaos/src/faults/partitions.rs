@@ -18,7 +18,6 @@ use crate::{
     fault::{Backend, Control, Expects, Fault, On, Outcome, Setting, Weight},
     fleet::{Fleet, LEASE, LONG_LEASE},
     ground::{Ground, Line},
-    node::Program,
     violation::{Kind, Violation},
     wire::{EVERYTHING, NOTHING, Passes},
 };
@@ -78,10 +77,7 @@ async fn product(setting: Setting) -> Result<Outcome> {
 
 /// Partitions between the nodes and the database; with `drops` unset everything passes all the time.
 async fn run(setting: Setting, wanted: u64, lease: Duration, drops: bool) -> Result<Outcome> {
-    let mut ground = Ground::find(&setting).await?;
-    let outcome = on(&setting, &mut ground, wanted, lease, drops).await;
-    ground.end().await?;
-    outcome
+    Ground::lend(&setting, async |ground| on(&setting, ground, wanted, lease, drops).await).await
 }
 
 async fn on(setting: &Setting, ground: &mut Ground, wanted: u64, lease: Duration, drops: bool) -> Result<Outcome> {
@@ -90,8 +86,7 @@ async fn on(setting: &Setting, ground: &mut Ground, wanted: u64, lease: Duration
     let (mut acknowledged, mut taken_over, mut silences) = (0, 0, Vec::new());
     let mut outcome = Outcome::default();
     while outcome.done < wanted && outcome.violations.is_empty() && !setting.is_spent(started) {
-        let program = Program::Product(setting.programs.product.clone());
-        let mut fleet = Fleet::start(setting, ground, &outcome.done.to_string(), program, lease).await?;
+        let mut fleet = Fleet::of_product(setting, ground, &outcome.done.to_string(), lease).await?;
         let until = wanted.min(outcome.done + CAMPAIGN);
         while outcome.done < until && !setting.is_spent(started) {
             tokio::time::sleep(random.millis(50, 200)).await;
@@ -168,18 +163,12 @@ async fn part(line: &mut Line, url: &str, shape: Shape, drops: bool, random: &mu
 
 /// The little node behind the same partitions.
 fn drill(setting: Setting, flaw: Option<Flaw>) -> BoxFuture<'static, Result<Outcome>> {
-    Box::pin(async move {
-        let mut ground = Ground::find(&setting).await?;
-        let outcome = drill_on(&setting, &mut ground, flaw).await;
-        ground.end().await?;
-        outcome
-    })
+    Box::pin(async move { Ground::lend(&setting, async |ground| drill_on(&setting, ground, flaw).await).await })
 }
 
 async fn drill_on(setting: &Setting, ground: &mut Ground, flaw: Option<Flaw>) -> Result<Outcome> {
     let mut random = setting.random.clone();
-    let program = Program::Drill(setting.programs.chaos.clone(), flaw);
-    let mut fleet = Fleet::start(setting, ground, "drill", program, LEASE).await?;
+    let mut fleet = Fleet::of_drill(setting, ground, flaw).await?;
     let mut outcome = Outcome::default();
     let url = fleet.url()?;
     while outcome.done < DRILL_PARTITIONS {

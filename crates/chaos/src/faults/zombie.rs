@@ -11,7 +11,6 @@ use crate::{
     fault::{Backend, Control, Expects, Fault, On, Outcome, Setting, Weight},
     fleet::{Fleet, LEASE, LONG_LEASE},
     ground::Ground,
-    node::Program,
     violation::{Kind, Violation},
 };
 
@@ -47,10 +46,7 @@ async fn product(setting: Setting) -> Result<Outcome> {
 }
 
 async fn run(setting: Setting, wanted: u64, lease: Duration) -> Result<Outcome> {
-    let mut ground = Ground::find(&setting).await?;
-    let outcome = on(&setting, &mut ground, wanted, lease).await;
-    ground.end().await?;
-    outcome
+    Ground::lend(&setting, async |ground| on(&setting, ground, wanted, lease).await).await
 }
 
 async fn on(setting: &Setting, ground: &mut Ground, wanted: u64, lease: Duration) -> Result<Outcome> {
@@ -59,8 +55,7 @@ async fn on(setting: &Setting, ground: &mut Ground, wanted: u64, lease: Duration
     let (mut acknowledged, mut taken_over) = (0, 0);
     let mut outcome = Outcome::default();
     while outcome.done < wanted && outcome.violations.is_empty() && !setting.is_spent(started) {
-        let program = Program::Product(setting.programs.product.clone());
-        let mut fleet = Fleet::start(setting, ground, &outcome.done.to_string(), program, lease).await?;
+        let mut fleet = Fleet::of_product(setting, ground, &outcome.done.to_string(), lease).await?;
         let until = wanted.min(outcome.done + CAMPAIGN);
         while outcome.done < until && !setting.is_spent(started) {
             tokio::time::sleep(random.millis(50, 200)).await;
@@ -111,18 +106,12 @@ async fn stand_still(fleet: &mut Fleet, who: usize, pause: Duration, is_late: bo
 
 /// The little node, whose two workers take over from each other, under the same stops and checks.
 fn drill(setting: Setting, flaw: Option<Flaw>) -> BoxFuture<'static, Result<Outcome>> {
-    Box::pin(async move {
-        let mut ground = Ground::find(&setting).await?;
-        let outcome = drill_on(&setting, &mut ground, flaw).await;
-        ground.end().await?;
-        outcome
-    })
+    Box::pin(async move { Ground::lend(&setting, async |ground| drill_on(&setting, ground, flaw).await).await })
 }
 
 async fn drill_on(setting: &Setting, ground: &mut Ground, flaw: Option<Flaw>) -> Result<Outcome> {
     let mut random = setting.random.clone();
-    let program = Program::Drill(setting.programs.chaos.clone(), flaw);
-    let mut fleet = Fleet::start(setting, ground, "drill", program, LEASE).await?;
+    let mut fleet = Fleet::of_drill(setting, ground, flaw).await?;
     let mut outcome = Outcome::default();
     while outcome.done < DRILL_STOPS {
         tokio::time::sleep(random.millis(100, 300)).await;

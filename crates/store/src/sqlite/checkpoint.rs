@@ -2,8 +2,8 @@
 //!
 //! A thread of its own does most of it in passing (PASSIVE), so that no commit waits for it, and again while much was
 //! written meanwhile. What little is left keeps the log from starting over; the writer moves it itself, so that the log
-//! is overwritten in place: a log that grows changes its file's length with every flush, which costs a flush as much again. Where a long
-//! read is in the way, the log grows and the writer tries again later.
+//! is overwritten in place: a log that grows changes its file's length with every flush, which costs a flush as much
+//! again. Where a long read is in the way, the log grows and the writer tries again later.
 
 use std::{
     sync::{
