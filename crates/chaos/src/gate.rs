@@ -16,6 +16,7 @@ use crate::{
     evidence::{self, Sources},
     fault::{Backend, Fault, On, Outcome, Programs, Run, Setting, Weight},
     options::Options,
+    place::remove_dir,
     row::{ControlRow, ControlVerdict, Row, Verdict},
 };
 
@@ -218,7 +219,7 @@ async fn carry_out(run: Run, setting: Setting) -> Result<Outcome> {
     std::fs::create_dir_all(&dir)?;
     let outcome = run(setting).await?;
     if !keep && outcome.violations.is_empty() {
-        std::fs::remove_dir_all(&dir)?;
+        remove_dir(dir).await?;
     }
     Ok(outcome)
 }

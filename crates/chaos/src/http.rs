@@ -25,6 +25,9 @@ pub struct Message {
     pub body: Vec<u8>,
 }
 
+/// A status and a body.
+pub type Answer = (u16, Vec<u8>);
+
 /// Whatever carries bytes both ways.
 trait Stream: AsyncRead + AsyncWrite + Send + Sync + Unpin + fmt::Debug {}
 
@@ -66,7 +69,12 @@ impl Connection {
     }
 
     /// The status and the body of the answer.
-    pub async fn send(&mut self, request: &Request, token: &str) -> io::Result<(u16, Vec<u8>)> {
+    pub async fn send(&mut self, request: &Request, token: &str) -> io::Result<Answer> {
+        self.ask(request, token).await?.ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+    }
+
+    /// The same; `None` when the other side closed the connection before it answered with a single byte.
+    pub async fn ask(&mut self, request: &Request, token: &str) -> io::Result<Option<Answer>> {
         let Request { method, path, body, .. } = request;
         let address = self.address;
         let key = request.idempotency_key.as_ref().map(|key| format!("idempotency-key: {key}\r\n")).unwrap_or_default();
@@ -76,13 +84,23 @@ impl Connection {
             body.len()
         );
         let exchange = async {
-            self.stream.get_mut().write_all(text.as_bytes()).await?;
-            read(&mut self.stream).await
+            let begun = async {
+                self.stream.get_mut().write_all(text.as_bytes()).await?;
+                self.stream.fill_buf().await.map(drop)
+            };
+            match begun.await {
+                // What is sent to whoever has closed already is answered in this way.
+                Err(error) if matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe) => {
+                    Ok(None)
+                }
+                Err(error) => Err(error),
+                Ok(()) => read(&mut self.stream).await,
+            }
         };
         let answer = tokio::time::timeout(PATIENCE, exchange).await.map_err(|_| io::ErrorKind::TimedOut)??;
-        let answer = answer.ok_or(io::ErrorKind::UnexpectedEof)?;
+        let Some(answer) = answer else { return Ok(None) };
         let status = answer.first.split(' ').nth(1).and_then(|status| status.parse().ok());
-        Ok((status.ok_or(io::ErrorKind::InvalidData)?, answer.body))
+        Ok(Some((status.ok_or(io::ErrorKind::InvalidData)?, answer.body)))
     }
 }
 

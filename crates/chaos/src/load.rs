@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use tokio::{sync::watch, task::JoinHandle};
 
 use crate::{
-    http::{Connection, Request},
+    http::{Answer, Connection, Request},
     journal::{Acknowledged, Channel, Claim, Journal},
     node::Target,
     place::{JOBS, Job},
@@ -114,7 +114,7 @@ impl Load {
                     ));
                     return;
                 }
-                Err(_) => *connection = None,
+                Err(_) => {}
             }
             tokio::time::sleep(Duration::from_millis(3)).await;
         }
@@ -192,21 +192,24 @@ fn message(key: String, name: &str, text: &str, gated: Option<bool>) -> Ask {
     Ask { request, key, channel: Channel::Dev, gated }
 }
 
-/// One exchange, on the connection that is open or on a new one.
+/// One exchange, on the connection that is open or on a new one. A node may close, at any moment, a connection that nothing
+/// came over for a while; one that is found closed before a byte of the answer came is replaced, once: whatever is asked
+/// here may be asked again, by its method or by its key.
 pub async fn exchange(
     request: &Request,
     target: &Target,
     connection: &mut Option<Connection>,
-) -> std::io::Result<(u16, Vec<u8>)> {
-    let open = match connection.take() {
-        Some(open) => open,
-        None => Connection::open(target).await?,
-    };
-    let answer = connection.insert(open).send(request, &target.token).await;
-    if answer.is_err() {
-        *connection = None;
+) -> std::io::Result<Answer> {
+    if let Some(mut open) = connection.take()
+        && let Some(answer) = open.ask(request, &target.token).await?
+    {
+        *connection = Some(open);
+        return Ok(answer);
     }
-    answer
+    let mut new = Connection::open(target).await?;
+    let answer = new.send(request, &target.token).await?;
+    *connection = Some(new);
+    Ok(answer)
 }
 
 impl Customers {
@@ -254,5 +257,81 @@ async fn be_customer(load: Load, mut random: Random, campaign: &str, i: u64) {
         let ask = load.draw(&mut random, format!("{campaign}-{i}-{n}"), &name);
         load.insist(&ask, &mut connection).await;
         tokio::time::sleep(random.millis(0, 40)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt, BufReader},
+        net::TcpListener,
+        sync::mpsc::{UnboundedReceiver, unbounded_channel},
+    };
+
+    use super::*;
+    use crate::http;
+
+    const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+    const HALF: &str = "HTTP/1.1 200 OK\r\ncontent-length: 20\r\n\r\nok";
+
+    /// A node that has a list of answers for each connection and closes it behind the last; where none is given, it does so
+    /// in the middle of a request, which resets the connection. It says when it has closed one.
+    async fn node(connections: &'static [&'static [Option<&'static str>]]) -> (Target, UnboundedReceiver<()>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (closed, are_closed) = unbounded_channel();
+        drop(host::task::spawn("node", async move {
+            for answers in connections {
+                let (stream, _) = listener.accept().await.unwrap();
+                let mut stream = BufReader::new(stream);
+                for answer in *answers {
+                    let Some(answer) = answer else {
+                        stream.get_mut().read_u8().await.unwrap();
+                        break;
+                    };
+                    http::read(&mut stream).await.unwrap();
+                    stream.get_mut().write_all(answer.as_bytes()).await.unwrap();
+                }
+                drop(stream);
+                closed.send(()).unwrap();
+            }
+        }));
+        (Target { address, door: None, token: "t".to_owned() }, are_closed)
+    }
+
+    fn look() -> Request {
+        Request { method: "GET", path: "/runs".to_owned(), body: String::new(), idempotency_key: None }
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_was_closed_while_nothing_came_over_it_is_replaced() {
+        let (target, mut closed) = node(&[&[Some(OK)], &[Some(OK), None], &[Some(OK)]]).await;
+        let mut connection = None;
+
+        let first = exchange(&look(), &target, &mut connection).await.unwrap();
+        closed.recv().await.unwrap();
+        let on_another = exchange(&look(), &target, &mut connection).await.unwrap();
+        let on_a_third = exchange(&look(), &target, &mut connection).await.unwrap();
+
+        assert_eq!([first, on_another, on_a_third], [(); 3].map(|()| (200, b"ok".to_vec())));
+    }
+
+    #[tokio::test]
+    async fn what_a_new_connection_was_closed_over_is_an_error() {
+        let (target, _closed) = node(&[&[None], &[Some(OK)]]).await;
+
+        assert!(exchange(&look(), &target, &mut None).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn half_an_answer_is_not_asked_for_again() {
+        let (target, _closed) = node(&[&[Some(OK), Some(HALF)], &[Some(OK)]]).await;
+        let mut connection = None;
+        exchange(&look(), &target, &mut connection).await.unwrap();
+
+        let error = exchange(&look(), &target, &mut connection).await.unwrap_err();
+
+        assert_eq!(error.kind(), std::io::ErrorKind::UnexpectedEof);
+        assert!(connection.is_none());
     }
 }

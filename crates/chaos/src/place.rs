@@ -111,19 +111,9 @@ impl Place {
                 StoreConfig::Postgres { url: format!("{url}{mark}application_name={OURS}") }
             }
             None => {
-                let path = self.dir.join("copy/pilothouse.db");
-                for suffix in ["", "-wal", "-shm"] {
-                    let name = format!("pilothouse.db{suffix}");
-                    let (from, to) = (self.data().join(&name), self.dir.join("copy").join(&name));
-                    match std::fs::remove_file(&to) {
-                        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
-                        _ => {}
-                    }
-                    // The shared memory is rebuilt from the log.
-                    if suffix != "-shm" && from.exists() {
-                        std::fs::copy(&from, &to)?;
-                    }
-                }
+                let (from, to) = (self.data(), self.dir.join("copy"));
+                let path = to.join("pilothouse.db");
+                host::task::spawn_blocking("copy", move || copy_ledger(&from, &to)).await??;
                 if !path.exists() {
                     return Ok(None);
                 }
@@ -162,8 +152,29 @@ impl Place {
         if let Some(database) = self.database {
             database.drop_now().await?;
         }
-        Ok(std::fs::remove_dir_all(&self.dir)?)
+        remove_dir(self.dir).await
     }
+}
+
+/// Removes a directory with what may be ten thousands of files, which takes seconds: other faults go on meanwhile.
+pub async fn remove_dir(dir: PathBuf) -> Result<()> {
+    Ok(host::task::spawn_blocking("removal", move || std::fs::remove_dir_all(dir)).await??)
+}
+
+fn copy_ledger(from: &Path, to: &Path) -> std::io::Result<()> {
+    for suffix in ["", "-wal", "-shm"] {
+        let name = format!("pilothouse.db{suffix}");
+        let (from, to) = (from.join(&name), to.join(&name));
+        match std::fs::remove_file(&to) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        // The shared memory is rebuilt from the log.
+        if suffix != "-shm" && from.exists() {
+            std::fs::copy(&from, &to)?;
+        }
+    }
+    Ok(())
 }
 
 async fn wait_for_events(client: &tokio_postgres::Client) -> Result<()> {

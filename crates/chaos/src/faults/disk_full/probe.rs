@@ -70,7 +70,6 @@ impl Probe {
 
     /// Sends commands until one is told that the disk is full, and looks whether reads go on; what is wrong, if anything.
     pub(super) async fn until_full(&mut self, random: &mut Random) -> Result<Option<Violation>> {
-        self.hang_up();
         let until = host::clock::monotonic() + FULL_WITHIN;
         let stop = watch::Sender::new(false);
         let pressing = self.start_pressing(&stop);
@@ -131,14 +130,8 @@ impl Probe {
             .collect()
     }
 
-    /// A node ends connections that nothing came over for seconds, and making room for a server takes as long.
-    fn hang_up(&mut self) {
-        self.connection = None;
-    }
-
     /// How long it took until a command was accepted.
     pub(super) async fn until_accepted(&mut self) -> Result<Duration, Violation> {
-        self.hang_up();
         let started = host::clock::monotonic();
         loop {
             match self.ask().await {
