@@ -194,7 +194,7 @@ pub(super) fn set_meta(conn: &Connection, key: &str, value: &str) -> Result<(), 
 }
 
 /// What SQLite calls malformed before it could be checked is damage all the same.
-fn damaged(path: &Path, error: StoreError) -> StoreError {
+pub(super) fn damaged(path: &Path, error: StoreError) -> StoreError {
     match error {
         StoreError::Corrupt { table: fault::FILE, reason, .. } => {
             StoreError::Damaged { path: path.display().to_string(), findings: reason }

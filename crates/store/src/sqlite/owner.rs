@@ -21,7 +21,10 @@ use rustix::{
 
 use crate::{
     StoreError,
-    sqlite::{fault, open::unfit},
+    sqlite::{
+        fault,
+        open::{connect_reader, damaged, unfit},
+    },
 };
 
 /// How long a lock is waited for whose owner is gone.
@@ -93,7 +96,9 @@ pub(super) fn refuse_damage(conn: &Connection, path: &Path) -> Result<(), StoreE
     let started = host::clock::monotonic();
     // Closing would otherwise move the log into a file that somebody has to look at first.
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(fault::of)?;
-    let found = quick_check(conn).unwrap_or_else(|error| vec![error.to_string()]);
+    // On a connection of its own, with few pages: what is read through once would stay in memory for as long as we live.
+    let reader = connect_reader(path).map_err(|error| damaged(path, error))?;
+    let found = quick_check(&reader).unwrap_or_else(|error| vec![error.to_string()]);
     if found != ["ok"] {
         return Err(StoreError::Damaged { path: path.display().to_string(), findings: found.join("; ") });
     }

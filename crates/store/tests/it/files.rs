@@ -141,6 +141,48 @@ async fn a_file_that_changed_after_it_was_closed_is_looked_at() {
     assert!(matches!(refused, Err(StoreError::Damaged { .. })), "{refused:?}");
 }
 
+/// Names the ledger that a process of its own opens.
+const OPENED: &str = "PILOTHOUSE_TEST_OPENED_LEDGER";
+
+/// What it has to itself of the machine's memory, in KiB, once it has opened that ledger.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+#[ignore = "runs in a process of its own, which another test starts"]
+async fn opens_a_ledger_and_tells_its_memory() {
+    let Some(path) = host::env::var(OPENED) else { return };
+    let store = Store::open(&config(path.as_ref())).await.unwrap();
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    println!("{}", status.lines().find(|line| line.starts_with("RssAnon:")).unwrap());
+    store.close().await;
+}
+
+#[cfg(target_os = "linux")]
+fn memory_of_opening(path: &std::path::Path) -> u64 {
+    let test = ["--exact", "files::opens_a_ledger_and_tells_its_memory", "--ignored", "--nocapture"];
+    #[expect(clippy::disallowed_methods, reason = "the memory of one process is not that of all tests")]
+    let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+    let output = command.args(test).env(OPENED, path).output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    let line = said.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap_or_else(|| panic!("{said}"));
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn looking_for_damage_leaves_nothing_in_memory() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("ledger.db");
+    Store::open(&config(&path)).await.unwrap().close().await;
+    let conn = rusqlite::Connection::open(&path).unwrap();
+    conn.execute("INSERT INTO meta (key, value) VALUES ('much', hex(zeroblob(12000000)))", ()).unwrap();
+    drop(conn);
+
+    // The file has changed since it was closed, and has not the second time.
+    let [after_a_look, without] = [(); 2].map(|()| memory_of_opening(&path));
+
+    assert!(after_a_look < without + 8192, "{after_a_look} KiB after a look, {without} without one");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_newer_schema_is_refused() {
     let dir = tempfile::tempdir().unwrap();
