@@ -18,23 +18,24 @@ pub mod power_cut;
 
 use crate::fault::Fault;
 
-/// In the order in which they run.
+/// In the order in which they run: those that wait for the whole machine last, and before them what takes longest first,
+/// so that no place stands empty.
 pub const ALL: &[&Fault] = &[
     &kill::FAULT,
-    &failpoints::FAULT,
-    &postgres_restart::FAULT,
     &zombie::FAULT,
     &partitions::FAULT,
-    &recovery::FAULT,
-    &claims::FAULT,
-    &approvals::FAULT,
-    &migration::FAULT,
-    &backup::FAULT,
+    &failpoints::FAULT,
+    &postgres_restart::FAULT,
     &disk_full::FAULT,
     &clock::FAULT,
-    &overload::FAULT,
+    &recovery::FAULT,
     &soak::FAULT,
+    &backup::FAULT,
+    &migration::FAULT,
     &power_cut::FAULT,
+    &claims::FAULT,
+    &approvals::FAULT,
+    &overload::FAULT,
 ];
 
 #[cfg(test)]
