@@ -97,8 +97,12 @@ pub async fn call(program: &str, arguments: &[&str]) -> Result<String> {
 /// An ext4 filesystem in a file, which can lose its power.
 #[derive(Debug)]
 pub struct Disk {
-    at: PathBuf,
     device: String,
+    at: PathBuf,
+    /// A directory in it, and where else that is to be found.
+    bound: Option<(PathBuf, PathBuf)>,
+    /// Where it is mounted now; the last goes first.
+    mounted: Vec<PathBuf>,
 }
 
 impl Disk {
@@ -107,31 +111,64 @@ impl Disk {
         File::create(image)?.set_len(bytes)?;
         call("mkfs.ext4", &["-q", "-F", &path(image)]).await?;
         let device = call("losetup", &["--find", "--show", &path(image)]).await?;
+        let mut disk = Self { device, at: at.to_owned(), bound: None, mounted: Vec::new() };
         std::fs::create_dir_all(at)?;
-        let disk = Self { at: at.to_owned(), device };
-        call("mount", &["-t", "ext4", &disk.device, &path(at)]).await?;
+        disk.mount_all().await?;
         Ok(disk)
+    }
+
+    /// Makes a directory in it that is found at `to`, too.
+    pub async fn bind(&mut self, name: &str, to: &Path) -> Result<()> {
+        let dir = self.at.join(name);
+        std::fs::create_dir(&dir)?;
+        std::fs::create_dir_all(to)?;
+        bind(&dir, to).await?;
+        self.mounted.push(to.to_owned());
+        self.bound = Some((dir, to.to_owned()));
+        Ok(())
     }
 
     /// After the power came back: the journal is replayed as at any start. It fails while somebody still has files open
     /// there, or a copy of the mount: then what is mounted again is the filesystem without power.
     pub async fn mount_again(&mut self) -> Result<()> {
-        call("umount", &[&path(&self.at)]).await?;
-        call("mount", &["-t", "ext4", &self.device, &path(&self.at)]).await?;
+        self.unmount_all().await?;
+        self.mount_all().await?;
         Ok(File::open(&self.at)?.sync_all()?)
     }
 
-    pub async fn remove(self) -> Result<()> {
-        call("umount", &[&path(&self.at)]).await?;
+    pub async fn remove(mut self) -> Result<()> {
+        self.unmount_all().await
+    }
+
+    async fn mount_all(&mut self) -> Result<()> {
+        call("mount", &["-t", "ext4", &self.device, &path(&self.at)]).await?;
+        self.mounted.push(self.at.clone());
+        if let Some((dir, to)) = &self.bound {
+            bind(dir, to).await?;
+            self.mounted.push(to.clone());
+        }
+        Ok(())
+    }
+
+    /// What is not unmounted stays where it is, for another try.
+    async fn unmount_all(&mut self) -> Result<()> {
+        while let Some(at) = self.mounted.last() {
+            call("umount", &[&path(at)]).await?;
+            self.mounted.pop();
+        }
         Ok(())
     }
 }
 
+async fn bind(dir: &Path, to: &Path) -> Result<()> {
+    call("mount", &["--bind", &path(dir), &path(to)]).await.map(drop)
+}
+
 impl Drop for Disk {
     fn drop(&mut self) {
-        for (program, arguments) in
-            [("umount", vec!["-l".to_owned(), path(&self.at)]), ("losetup", vec!["-d".to_owned(), self.device.clone()])]
-        {
+        let mounts = self.mounted.iter().rev().map(|at| ("umount", vec!["-l".to_owned(), path(at)]));
+        let device = ("losetup", vec!["-d".to_owned(), self.device.clone()]);
+        for (program, arguments) in mounts.chain([device]) {
             #[expect(
                 clippy::disallowed_methods,
                 reason = "a mount outlives whoever made it unless it is taken away here"

@@ -1,9 +1,10 @@
-//! Power cuts: the ledger lies on a filesystem of its own that is shut down at once, in the middle of everything, so that
-//! what was not made durable is gone; then it is mounted again, and the next start finds everything acknowledged.
+//! Power cuts: everything that a node keeps lies on a filesystem that is shut down at once, in the middle of everything,
+//! so that what was not made durable is gone; then it is mounted again, and the next start finds everything acknowledged.
 //!
-//! On SQLite it is the node's machine that loses its power, on PostgreSQL the database's. A shutdown of ext4 drops what
-//! the kernel holds. It does not stand for a disk that lies about its cache. It needs root and a loop device, and runs
-//! only when asked for. The controls are writers that do not wait for the disk, and a supervisor that does not.
+//! On PostgreSQL the database lies on the same filesystem, so that both lose their power in one instant. A shutdown of
+//! ext4 drops what the kernel holds. It does not stand for a disk that lies about its cache. It needs root and a loop
+//! device, and runs only when asked for. The controls are writers that do not wait for the disk, and a supervisor that
+//! does not.
 
 mod launch;
 
@@ -35,7 +36,7 @@ use crate::{
 
 pub const FAULT: Fault = Fault {
     name: "power-cut",
-    injects: "the filesystem of the ledger is shut down under load, mounted again, and the node started again",
+    injects: "the filesystem of the node and of its ledger is shut down under load, mounted again, and all started again",
     // Only when asked for: it needs root and a loop device.
     on: &[
         On { backend: Backend::Sqlite, quick: 0, long: 1_000, budget: 60 },
@@ -59,7 +60,7 @@ pub const FAULT: Fault = Fault {
 };
 
 const SIZE: u64 = 256 << 20;
-/// A cluster with its log, and what is there to run it.
+/// A cluster with its log, what is there to run it, and a node's data.
 const CLUSTER_SIZE: u64 = 8 << 30;
 const CUSTOMERS: u64 = 6;
 /// How long the dead may take to close their files.
@@ -71,27 +72,40 @@ const CONTROL: u64 = 10;
 struct Machine {
     disk: Disk,
     at: PathBuf,
-    /// PostgreSQL, with all it has on that disk.
+    /// Where a node has its data on that disk.
+    data: PathBuf,
+    /// PostgreSQL, with all it has on that disk beside what the node has.
     cluster: Option<Cluster>,
     /// Where the disk is mounted that a cluster's account has to enter; behind the disk, which goes first.
     _public: Option<TempDir>,
 }
 
 impl Machine {
-    async fn with_file(dir: &Path, at: &Path) -> Result<Self> {
-        let disk = Disk::mount(&dir.join("disk"), at, SIZE).await?;
-        Ok(Self { disk, at: at.to_owned(), cluster: None, _public: None })
+    /// The machine on which a control takes place.
+    async fn of(setting: &Setting) -> Result<Self> {
+        let at = setting.dir.join("at");
+        match setting.backend {
+            Backend::Postgres if cluster::missing().is_none() => Self::with_cluster(&setting.dir, &at).await,
+            Backend::Postgres | Backend::Sqlite | Backend::Neither => Self::with_file(&setting.dir, &at).await,
+        }
     }
 
-    async fn with_cluster(dir: &Path) -> Result<Self> {
+    async fn with_file(dir: &Path, at: &Path) -> Result<Self> {
+        let disk = Disk::mount(&dir.join("disk"), at, SIZE).await?;
+        Ok(Self { disk, at: at.to_owned(), data: at.to_owned(), cluster: None, _public: None })
+    }
+
+    /// A machine with PostgreSQL, whose disk has the data directory of a node at `data`, too.
+    async fn with_cluster(dir: &Path, data: &Path) -> Result<Self> {
         let everybody = std::fs::Permissions::from_mode(0o755);
         let public = tempfile::Builder::new().prefix("pilothouse-disk-").permissions(everybody).tempdir()?;
         let at = public.path().to_owned();
-        let disk = Disk::mount(&dir.join("disk"), &at, CLUSTER_SIZE).await?;
+        let mut disk = Disk::mount(&dir.join("disk"), &at, CLUSTER_SIZE).await?;
+        disk.bind("node", data).await?;
         let cluster = Cluster::start_in(&at).await?;
         // The making of a cluster is not what this is about, and waits for no disk.
         call("sync", &["-f", &at.display().to_string()]).await?;
-        Ok(Self { disk, at, cluster: Some(cluster), _public: Some(public) })
+        Ok(Self { disk, at, data: data.to_owned(), cluster: Some(cluster), _public: Some(public) })
     }
 
     fn cut(&self) -> Result<()> {
@@ -137,7 +151,7 @@ async fn run(setting: Setting) -> Result<Outcome> {
     let dir = setting.dir.join("place");
     let (mut machine, place) = match setting.backend {
         Backend::Postgres => {
-            let machine = Machine::with_cluster(&setting.dir).await?;
+            let machine = Machine::with_cluster(&setting.dir, &dir.join("data")).await?;
             let url = machine.cluster.as_ref().map(|cluster| cluster.url.as_str());
             let place = Place::create(Backend::Postgres, dir, url).await?;
             (machine, place)
@@ -162,10 +176,8 @@ async fn under_load(setting: &Setting, place: &Place, machine: &mut Machine) -> 
     let mut outcome = Outcome::default();
     let started = host::clock::monotonic();
     while outcome.done < setting.wanted && !setting.is_spent(started) && outcome.violations.is_empty() {
-        if machine.cluster.is_none() {
-            let begun = launch::cut_when_begun(&setting.programs.product, &setting.dir, machine).await;
-            outcome.violations.extend(begun.context("an attempt's beginning cannot be cut off")?);
-        }
+        let begun = launch::cut_when_begun(&setting.programs.product, &setting.dir, machine).await;
+        outcome.violations.extend(begun.context("an attempt's beginning cannot be cut off")?);
         let mut node = Node::start(&program, &Seat::of(Role::Up), place)?;
         let target = node.ready().await?;
         customers.load.aim(outcome.done + 1, Some(target));
@@ -173,7 +185,8 @@ async fn under_load(setting: &Setting, place: &Place, machine: &mut Machine) -> 
         customers.load.aim(outcome.done + 1, None);
         if machine.cluster.is_some() {
             machine.cut()?;
-            node.kill().await?;
+            // Without its disk it may have ended before.
+            node.put_down().await?;
         } else {
             // First, so that nobody is told of a filesystem that fails: what it wrote and did not flush is still to be
             // lost.
@@ -185,7 +198,7 @@ async fn under_load(setting: &Setting, place: &Place, machine: &mut Machine) -> 
         outcome.done += 1;
         let looked = rest::look(place, &customers, &mut ledger, false).await;
         let found = looked.context("what the power cut has left cannot be read")?;
-        outcome.violations.extend(found.into_iter().filter(|violation| counts(violation, machine)));
+        outcome.violations.extend(found.into_iter().filter(counts));
         setting.tell(&format!("{} cuts", outcome.done));
     }
     outcome.figures = format!("{} acknowledged", customers.load.journal().acknowledged.len());
@@ -203,14 +216,14 @@ async fn under_load(setting: &Setting, place: &Place, machine: &mut Machine) -> 
             ledger: &mut ledger,
         };
         let found = rest::come_to_rest(closing).await?;
-        outcome.violations.extend(found.into_iter().filter(|violation| counts(violation, machine)));
+        outcome.violations.extend(found.into_iter().filter(counts));
     }
     Ok(outcome)
 }
 
-/// Marks lie on another filesystem; what an attempt on a machine without power wrote itself may be gone with its end.
-fn counts(violation: &Violation, machine: &Machine) -> bool {
-    violation.kind != Kind::Unrecorded || machine.cluster.is_some()
+/// Marks lie on another filesystem; what an attempt wrote itself may be gone with its end.
+fn counts(violation: &Violation) -> bool {
+    violation.kind != Kind::Unrecorded
 }
 
 /// The power is gone for everybody: for what the node has started, too, and for the sandboxes it was about to make, which
@@ -237,11 +250,7 @@ async fn kill_all(dir: &Path, program: &Path) -> Result<()> {
 /// The control: rows that are acknowledged by a database that waits for its disk only now and then.
 fn not_durable(setting: Setting) -> BoxFuture<'static, Result<Outcome>> {
     async move {
-        let at = setting.dir.join("at");
-        let mut machine = match setting.backend {
-            Backend::Postgres if cluster::missing().is_none() => Machine::with_cluster(&setting.dir).await?,
-            Backend::Postgres | Backend::Sqlite | Backend::Neither => Machine::with_file(&setting.dir, &at).await?,
-        };
+        let mut machine = Machine::of(&setting).await?;
         let rows = Rows::create(&machine).await?;
         call("sync", &["-f", &machine.at.display().to_string()]).await?;
         let mut random = setting.random.clone();

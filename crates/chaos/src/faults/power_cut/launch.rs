@@ -33,7 +33,7 @@ const FORGETFUL: &str = "#!/bin/sh\nrm \"$2\"\n: > \"$0.begun\"\nwhile :; do sle
 /// Launches a program on the machine's disk, cuts the power as soon as it has begun, and asks what the next worker asks.
 pub(super) async fn cut_when_begun(exe: &Path, dir: &Path, machine: &mut Machine) -> Result<Option<Violation>> {
     let begun = dir.join("begun");
-    let attempt = machine.at.join("launch");
+    let attempt = machine.data.join("launch");
     let argv = ["/bin/sh", "-c", PROGRAM, "sh", &begun.display().to_string()].map(str::to_owned);
     let mut launch = Launch::new(&attempt, argv.to_vec(), dir);
     // By which it is found when everything is killed.
@@ -77,12 +77,11 @@ async fn cut_when(begun: &Path, exe: &Path, launch: Launch, machine: &mut Machin
 /// The control: a supervisor that does not wait for the disk before its program begins.
 pub(super) fn forgetful(setting: Setting) -> BoxFuture<'static, Result<Outcome>> {
     async move {
-        let at = setting.dir.join("at");
-        let mut machine = Machine::with_file(&setting.dir, &at).await?;
+        let mut machine = Machine::of(&setting).await?;
         let exe = script(&setting.dir)?;
         // The making of the filesystem is not what this is about.
-        call("sync", &["-f", &at.display().to_string()]).await?;
-        let launch = Launch::new(at.join("launch"), vec!["sh".to_owned()], &setting.dir);
+        call("sync", &["-f", &machine.at.display().to_string()]).await?;
+        let launch = Launch::new(machine.data.join("launch"), vec!["sh".to_owned()], &setting.dir);
         let found = cut_when(&exe.with_extension("begun"), &exe, launch, &mut machine).await?;
         machine.remove().await?;
         Ok(Outcome { done: 1, violations: found.into_iter().collect(), ..Outcome::default() })
