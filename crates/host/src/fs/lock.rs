@@ -67,3 +67,29 @@ impl LockFile {
         &self.path
     }
 }
+
+impl Drop for LockFile {
+    fn drop(&mut self) {
+        // A process that is just being started has a copy of the open file until it runs its program, and closing alone
+        // would leave the lock to it. There is nothing to be done about a file that cannot be unlocked.
+        let _ = flock(&self.file, FlockOperation::Unlock);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_that_is_given_back_is_free_whoever_still_has_a_copy_of_its_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let lock = LockFile::acquire(&path).unwrap();
+        let copy = lock.file.try_clone().unwrap();
+
+        drop(lock);
+
+        assert!(LockFile::acquire(&path).is_ok());
+        drop(copy);
+    }
+}
