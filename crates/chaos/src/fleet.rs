@@ -99,7 +99,7 @@ impl Fleet {
     /// How many tasks the database has seen change hands.
     pub async fn count_taken_over(&self) -> Result<u64> {
         let client = testkit::database::connect(&self.url()?).await?;
-        let row = client.query_one("SELECT coalesce(sum(crashes), 0)::bigint FROM tasks", &[]).await?;
+        let row = client.query_one("SELECT coalesce(sum(crashes), 0)::bigint FROM task_rows", &[]).await?;
         Ok(u64::try_from(row.get::<_, i64>(0)).unwrap_or(0))
     }
 

@@ -17,6 +17,7 @@ mod outcome;
 mod tasks;
 mod told;
 mod claims;
+mod lease;
 mod leases;
 mod rows;
 mod events;
@@ -39,6 +40,7 @@ use crate::{
         hint::Hints,
         leases::HeartbeatConnection,
         patience::{Lent, Patience},
+        prune::Pruned,
     },
     queue::Wake,
     rules,
@@ -63,6 +65,7 @@ struct Inner {
     wake: Wake,
     known: Known,
     meter: Meter,
+    pruned: Pruned,
     /// The random name of this database's history.
     epoch: String,
 }
@@ -91,6 +94,7 @@ impl PostgresStore {
             wake,
             known: Known::shared(),
             meter,
+            pruned: Pruned::default(),
             epoch,
         };
         Ok(Self { inner: Arc::new(inner) })

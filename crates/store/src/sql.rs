@@ -35,13 +35,6 @@ pub(crate) static FIND_ANSWER: Shared =
 pub(crate) static FIND_CAUSE: Shared =
     Shared::new("SELECT cause FROM events WHERE subject_kind = $1 AND subject = $2 AND version = $3 AND place = 0");
 
-/// The version of a row that somebody relied on is looked up in its own table; see `row_version`.
-pub(crate) static COUNT_TASKS: Shared =
-    Shared::new("SELECT state, CAST(count(*) AS BIGINT) FROM tasks GROUP BY state ORDER BY state");
-
-pub(crate) static OLDEST_READY: Shared =
-    Shared::new("SELECT CAST(min(due_at) AS BIGINT) FROM tasks WHERE state = 'ready'");
-
 /// Creates a budget or changes its limit.
 pub(crate) static LIMIT_BUDGET: Shared = Shared::new(
     "INSERT INTO budgets (id, limit_amount) VALUES ($1, $2)

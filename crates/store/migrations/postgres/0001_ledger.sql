@@ -14,8 +14,7 @@ CREATE DOMAIN document AS TEXT CHECK (VALUE <> '');
 CREATE DOMAIN subject_kind AS TEXT COLLATE "C"
     CHECK (VALUE IN ('project', 'protocol', 'run', 'person', 'token', 'message', 'catalog'));
 CREATE DOMAIN task_lane AS TEXT COLLATE "C" CHECK (VALUE IN ('fast', 'engine'));
-CREATE DOMAIN task_state AS TEXT COLLATE "C"
-    CHECK (VALUE IN ('scheduled', 'ready', 'leased', 'done', 'dead', 'withdrawn'));
+CREATE DOMAIN task_state AS TEXT COLLATE "C" CHECK (VALUE IN ('open', 'done', 'dead', 'withdrawn'));
 CREATE DOMAIN protocol_status AS TEXT COLLATE "C"
     CHECK (VALUE IN ('pending', 'planning', 'planned', 'running', 'paused', 'blocked', 'failed', 'cancelled', 'completed'));
 CREATE DOMAIN step_status AS TEXT COLLATE "C"
@@ -34,7 +33,7 @@ CREATE TABLE meta (
     value TEXT COLLATE "C" NOT NULL
 );
 
--- Numbers drawn for integer ids, and the fences given to claims. One sequence each: drawn numbers may be lost, never
+-- Numbers drawn for integer ids, and those of claims, which make their fences. One sequence each: drawn numbers may be lost, never
 -- repeated, and nobody waits for another's commit.
 CREATE SEQUENCE fences AS BIGINT;
 CREATE SEQUENCE projects_numbers AS BIGINT;
@@ -238,8 +237,10 @@ CREATE VIEW events AS
            (x.fact->'data')::text AS data, CASE WHEN x.n = 1 THEN b.cause END AS cause, b.txid
     FROM event_batches b CROSS JOIN LATERAL json_array_elements(b.told::json) WITH ORDINALITY AS x (fact, n);
 
--- Hot and mostly finished: vacuum by count, not by share, so that claims never wade through dead rows.
-CREATE TABLE tasks (
+-- What is asked for, one row a task, which is changed when a lease ends and hardly ever else: what waits lies in
+-- `tasks_ready` or `tasks_scheduled`, and what is leased is named by a claim. No index has a column that changes, and
+-- pages are half empty, so that a change stays in its page and touches none. Vacuum by count, not by share.
+CREATE TABLE task_rows (
     id           word NOT NULL PRIMARY KEY,
     kind         TEXT COLLATE "C" NOT NULL,
     lane         task_lane NOT NULL,
@@ -249,11 +250,10 @@ CREATE TABLE tasks (
     engine       TEXT COLLATE "C",
     payload      TEXT NOT NULL,
     priority     SMALLINT NOT NULL,
-    state        task_state NOT NULL,
+    state        task_state NOT NULL DEFAULT 'open',
     due_at       BIGINT NOT NULL,
-    fence        BIGINT,
-    incarnation  TEXT COLLATE "C",
-    lease_until  BIGINT,
+    -- The last fence under which a lease of this task has ended: only a lease under a higher one still counts.
+    past_fence   BIGINT NOT NULL DEFAULT 0,
     stop         BOOLEAN NOT NULL DEFAULT false,
     failures     small_count NOT NULL DEFAULT 0,
     max_failures small_count NOT NULL,
@@ -261,26 +261,73 @@ CREATE TABLE tasks (
     error        TEXT,
     created_at   BIGINT NOT NULL,
     finished_at  BIGINT,
-    CHECK (CASE WHEN state = 'leased'
-                THEN fence IS NOT NULL AND incarnation IS NOT NULL AND lease_until IS NOT NULL AND finished_at IS NULL
-                ELSE fence IS NULL AND incarnation IS NULL AND lease_until IS NULL
-                     AND NOT (stop AND finished_at IS NOT NULL)
-                     AND (state IN ('done', 'dead', 'withdrawn')) = (finished_at IS NOT NULL)
-                     AND (state <> 'dead' OR error IS NOT NULL) END)
-) WITH (fillfactor = 90, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000,
+    CHECK ((state = 'open') = (finished_at IS NULL) AND NOT (stop AND finished_at IS NOT NULL)
+           AND (state <> 'dead' OR error IS NOT NULL))
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000,
         autovacuum_analyze_scale_factor = 0, autovacuum_analyze_threshold = 20000);
-CREATE INDEX tasks_ready_fast ON tasks (priority, due_at, id) WHERE state = 'ready' AND lane = 'fast';
-CREATE INDEX tasks_ready_engine ON tasks (project, engine, priority, due_at, id) WHERE state = 'ready' AND lane = 'engine';
-CREATE INDEX tasks_scheduled ON tasks (due_at, id) WHERE state = 'scheduled';
--- Without lease_until, so that a heartbeat touches no index; few tasks are leased at a time. Fences only grow, so that
--- each entry goes behind the last one; by a lane, entries would be equal, and finding a place among those costs more than
--- all else that a claim does to an index.
-CREATE INDEX tasks_leased ON tasks (fence) WHERE state = 'leased';
-CREATE INDEX tasks_leased_engine ON tasks (project, engine) WHERE state = 'leased' AND lane = 'engine';
 -- By these are tasks taken back; those of messages never are.
-CREATE INDEX tasks_waiting ON tasks (subject)
-    WHERE state IN ('scheduled', 'ready', 'leased') AND subject_kind <> 'message';
-CREATE INDEX tasks_finished ON tasks (finished_at) WHERE finished_at IS NOT NULL;
+CREATE INDEX task_rows_by_subject ON task_rows (subject) WHERE subject_kind <> 'message';
+
+-- The queue: one row for each task that waits, added and deleted and never changed. A task is claimed by whoever deletes
+-- its row here, in the order of the key.
+CREATE TABLE tasks_ready (
+    lane     task_lane NOT NULL,
+    priority SMALLINT NOT NULL,
+    due_at   BIGINT NOT NULL,
+    id       word NOT NULL,
+    project  BIGINT,
+    engine   TEXT COLLATE "C",
+    PRIMARY KEY (lane, priority, due_at, id)
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000,
+        autovacuum_analyze_scale_factor = 0, autovacuum_analyze_threshold = 20000);
+CREATE TABLE tasks_scheduled (
+    due_at BIGINT NOT NULL,
+    id     word NOT NULL,
+    PRIMARY KEY (due_at, id)
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000,
+        autovacuum_analyze_scale_factor = 0, autovacuum_analyze_threshold = 20000);
+
+-- Who holds what, one row a claim, whose lease all of its tasks share. A task's fence is the claim's number and its place
+-- in the claim. A row goes with the last of its tasks, as far as that was counted (`unended`), else when its lease ends.
+CREATE TABLE claims (
+    number      positive NOT NULL PRIMARY KEY,
+    lane        task_lane NOT NULL,
+    incarnation TEXT COLLATE "C" NOT NULL,
+    lease_until BIGINT NOT NULL,
+    tasks       TEXT[] COLLATE "C" NOT NULL CHECK (cardinality(tasks) BETWEEN 1 AND 512),
+    unended     INTEGER NOT NULL CHECK (unended > 0)
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000,
+        autovacuum_analyze_scale_factor = 0, autovacuum_analyze_threshold = 5000);
+
+CREATE FUNCTION fence_of(number BIGINT, place BIGINT) RETURNS BIGINT IMMUTABLE LANGUAGE sql
+    AS 'SELECT (number << 9) + place - 1';
+CREATE FUNCTION claim_of(fence BIGINT) RETURNS BIGINT IMMUTABLE LANGUAGE sql AS 'SELECT fence >> 9';
+CREATE FUNCTION place_of(fence BIGINT) RETURNS INTEGER IMMUTABLE LANGUAGE sql AS 'SELECT (fence & 511)::integer + 1';
+
+-- Fails a statement that saw a task as it was before somebody else changed it, so that it is tried again.
+CREATE FUNCTION overtaken() RETURNS BOOLEAN VOLATILE LANGUAGE plpgsql
+    AS $$ BEGIN RAISE 'somebody else has changed this task' USING ERRCODE = 'serialization_failure'; END $$;
+
+-- Tasks with the columns of the other database's table. Claims are searched for a task that is leased, and for no other.
+CREATE VIEW tasks AS
+    SELECT t.id, t.kind, t.lane, t.subject_kind, t.subject, t.project, t.engine, t.payload, t.priority,
+           CASE WHEN t.state <> 'open' THEN t.state ELSE coalesce(waits.state, 'leased') END AS state, t.due_at,
+           held.fence, held.incarnation, held.lease_until, t.stop, t.failures, t.max_failures, t.crashes, t.error,
+           t.created_at, t.finished_at
+    FROM task_rows t
+    LEFT JOIN LATERAL (
+        SELECT 'ready' AS state FROM tasks_ready r
+        WHERE t.state = 'open' AND r.lane = t.lane AND r.priority = t.priority AND r.due_at = t.due_at AND r.id = t.id
+        UNION ALL
+        SELECT 'scheduled' FROM tasks_scheduled s WHERE t.state = 'open' AND s.due_at = t.due_at AND s.id = t.id
+        LIMIT 1
+    ) waits ON true
+    LEFT JOIN LATERAL (
+        SELECT fence_of(c.number, array_position(c.tasks, t.id)) AS fence, c.incarnation, c.lease_until FROM claims c
+        WHERE t.state = 'open' AND waits.state IS NULL AND t.id = ANY(c.tasks)
+          AND fence_of(c.number, array_position(c.tasks, t.id)) > t.past_fence
+        ORDER BY c.number DESC LIMIT 1
+    ) held ON true;
 
 -- When each project was last given an engine, as the fence of that claim; 0 stands for tasks of no project. Claims of
 -- the engine lane choose by src/fairness.rs on both databases.

@@ -8,7 +8,7 @@ struct Invariant {
     text: &'static str,
 }
 
-const INVARIANTS: [Invariant; 9] = [
+const INVARIANTS: [Invariant; 12] = [
     Invariant {
         means: "a subject's events do not cover every version of its head",
         // Heads whose every commit told something: as many distinct versions as the head has, none above it.
@@ -31,23 +31,43 @@ const INVARIANTS: [Invariant; 9] = [
                GROUP BY subject_kind, subject, version HAVING max(place) + 1 <> count(*) OR min(place) <> 0 LIMIT 20",
     },
     Invariant {
-        means: "two leased tasks have the same fence",
-        text: "SELECT string_agg(id, ', ') FROM tasks WHERE state = 'leased' GROUP BY fence HAVING count(*) > 1 LIMIT 20",
+        means: "a task is held by two claims",
+        text: "SELECT t.id FROM claims c CROSS JOIN LATERAL unnest(c.tasks) WITH ORDINALITY u (id, place)
+               JOIN task_rows t ON t.id = u.id AND t.state = 'open' AND t.past_fence < fence_of(c.number, u.place)
+               GROUP BY t.id HAVING count(*) > 1 LIMIT 20",
     },
     Invariant {
-        means: "a leased task has a fence that was never given",
-        text: "SELECT id FROM tasks WHERE state = 'leased' AND fence > (SELECT last_value FROM fences) LIMIT 20",
+        means: "a claim has a number that was never given",
+        text: "SELECT number::text FROM claims WHERE number > (SELECT last_value FROM fences) LIMIT 20",
+    },
+    Invariant {
+        means: "a task has a fence that was never given",
+        text: "SELECT id FROM task_rows WHERE claim_of(past_fence) > (SELECT last_value FROM fences) LIMIT 20",
+    },
+    Invariant {
+        means: "a task neither waits, nor is held, nor has ended",
+        text: "SELECT id FROM tasks WHERE state = 'leased' AND fence IS NULL LIMIT 20",
+    },
+    Invariant {
+        means: "a task waits that is held, or waits twice, or has ended",
+        text: "SELECT w.id FROM (SELECT id, due_at, lane, priority, project, engine, false AS later FROM tasks_ready
+                                 UNION ALL SELECT id, due_at, NULL, NULL, NULL, NULL, true FROM tasks_scheduled) w
+               LEFT JOIN task_rows t ON t.id = w.id AND t.state = 'open' AND t.due_at = w.due_at
+                 AND (w.later OR (t.lane, t.priority) = (w.lane, w.priority)
+                                 AND (t.project, t.engine) IS NOT DISTINCT FROM (w.project, w.engine))
+               LEFT JOIN (SELECT u.id, max(fence_of(c.number, u.place)) AS fence
+                          FROM claims c CROSS JOIN LATERAL unnest(c.tasks) WITH ORDINALITY u (id, place)
+                          GROUP BY u.id) h ON h.id = w.id
+               GROUP BY w.id HAVING count(*) > 1 OR bool_or(t.id IS NULL OR h.fence > t.past_fence) LIMIT 20",
     },
     Invariant {
         means: "a task is in a state its columns contradict",
-        text: "SELECT id FROM tasks
-               WHERE (state = 'leased') <> (fence IS NOT NULL AND incarnation IS NOT NULL AND lease_until IS NOT NULL)
-                  OR (state IN ('done', 'dead', 'withdrawn')) <> (finished_at IS NOT NULL) LIMIT 20",
+        text: "SELECT id FROM task_rows WHERE (state = 'open') <> (finished_at IS NULL) LIMIT 20",
     },
     Invariant {
         means: "an attempt is under way, and no task is left that could end it",
         text: "SELECT a.id FROM attempts a
-               JOIN tasks t ON t.id = CASE WHEN a.status = 'running' THEN (a.body::json)->>'task' END
+               JOIN task_rows t ON t.id = CASE WHEN a.status = 'running' THEN (a.body::json)->>'task' END
                WHERE t.finished_at IS NOT NULL LIMIT 20",
     },
     Invariant {

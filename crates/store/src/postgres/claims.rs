@@ -1,7 +1,8 @@
 //! Claims: completing what was done and leasing what is due, in one commit.
 //!
-//! The fast lane is one statement; claims run side by side and skip each other's rows. The engine lane has caps over all
-//! nodes: its claims take turns under one advisory lock and count leased rows under it, so that no counter can drift.
+//! The fast lane is one statement; claims run side by side and skip what others are about to take. The engine lane has
+//! caps over all nodes: its claims take turns under one advisory lock and count what is leased under it, so that no
+//! counter can drift; each of its tasks is a claim of its own, because they live for so long.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -23,7 +24,7 @@ use crate::{
     postgres::{
         PostgresStore, batch,
         fault::Fault,
-        leases::NOW,
+        lease::{ACKED, ACKED_TELLS, NOW, SLICE, counted, is_open, leased_columns, leases_of, waiting_again},
         parameters::{Parameter, Parameters},
         patience::Lent,
         records::Records,
@@ -32,11 +33,8 @@ use crate::{
     },
     queue::{Claim, Worked},
     rules,
-    task_row::TASK_COLUMNS,
 };
 
-/// The most tasks that one claim takes.
-const SLICE: u32 = 500;
 /// Claims of the engine lane, over all nodes, one at a time.
 const ENGINE_LOCK: i64 = 0x5049_4c4f_5402;
 
@@ -77,20 +75,17 @@ fn fenced(done: Vec<Ack>, lost: &HashSet<(String, i64)>) -> Vec<Ack> {
         .collect()
 }
 
-/// Applies acknowledgements. A write in the middle of the work leaves its task as it is, but holds it until the end.
-const ACKED: &str = "UPDATE tasks t
-    SET state = coalesce(x.state, t.state), due_at = coalesce(x.due_at, t.due_at), finished_at = x.finished_at,
-        failures = least(t.failures + x.failed, 65535), error = coalesce(x.error, t.error),
-        fence = CASE WHEN x.state IS NULL THEN t.fence END,
-        incarnation = CASE WHEN x.state IS NULL THEN t.incarnation END,
-        lease_until = CASE WHEN x.state IS NULL THEN t.lease_until END, stop = t.stop AND x.finished_at IS NULL";
-
 /// The parts of a statement that apply acknowledgements: `acked`, and `lost`, the places of those that did not count.
-fn acknowledging<'a>(parameters: &mut Parameters<'a>, asked: &[Asked<'a>], now: i64) -> String {
+fn acknowledging<'a>(parameters: &mut Parameters<'a>, asked: &[Asked<'a>], now: i64) -> Vec<String> {
     let mut records = Records::default();
+    let (mut ends, mut again) = (false, false);
     for (place, ack) in (0i32..).zip(asked) {
         match Outcome::of(ack.then, now) {
-            Some(outcome) => outcome.write(&mut records, place, ack.task, ack.fence),
+            Some(outcome) => {
+                ends = true;
+                again |= !outcome.is_final();
+                outcome.write(&mut records, place, ack.task, ack.fence);
+            }
             None => {
                 let record = records.record().int(place).text(ack.task.as_str()).big(ack.fence.0);
                 record.maybe_text(None).maybe_big(None).maybe_big(None).int(0).maybe_text(None);
@@ -99,31 +94,29 @@ fn acknowledging<'a>(parameters: &mut Parameters<'a>, asked: &[Asked<'a>], now: 
     }
     let ids = parameters.bind(Parameter::Texts(asked.iter().map(|ack| ack.task.as_str()).collect()));
     let source = parameters.rows("ack_in", records);
-    format!(
-        "x AS MATERIALIZED (SELECT * FROM {source}),
-         acked AS ({ACKED} FROM x
-                   WHERE t.id = x.id AND t.fence = x.fence AND t.id = ANY({ids})
-                   RETURNING x.ord),
-         lost AS MATERIALIZED (SELECT array_agg(ord) AS places FROM x WHERE NOT (ord IN (SELECT ord FROM acked)))"
-    )
-}
-
-/// Leases the tasks that `due` lists in the order of their fences.
-fn leasing(incarnation: &str, lease: &str) -> String {
-    format!(
-        "fenced AS MATERIALIZED (SELECT id, nextval('fences') AS fence FROM due),
-         claimed AS (UPDATE tasks t SET state = 'leased', fence = f.fence, incarnation = {incarnation},
-                            lease_until = {NOW} + {lease}
-                     FROM fenced f
-                     WHERE t.id = f.id AND t.state = 'ready' AND t.id = ANY(ARRAY(SELECT id FROM due))
-                     RETURNING {})",
-        qualified("t")
-    )
-}
-
-/// [`TASK_COLUMNS`] of a table that has an alias.
-fn qualified(alias: &str) -> String {
-    TASK_COLUMNS.split(", ").map(|column| format!("{alias}.{column}")).collect::<Vec<_>>().join(", ")
+    let mut with = vec![
+        format!("x AS MATERIALIZED (SELECT * FROM {source})"),
+        "given AS MATERIALIZED (
+             SELECT u.id, fence_of(c.number, u.place) AS fence
+             FROM claims c CROSS JOIN LATERAL unnest(c.tasks) WITH ORDINALITY u (id, place)
+             WHERE c.number = ANY(ARRAY(SELECT DISTINCT claim_of(fence) FROM x)))"
+            .to_owned(),
+        format!(
+            "acked AS (UPDATE task_rows t SET {ACKED}
+                       FROM x JOIN given g ON g.id = x.id AND g.fence = x.fence
+                       WHERE t.id = x.id AND t.id = ANY({ids}) AND {} RETURNING {ACKED_TELLS})",
+            is_open("x.fence")
+        ),
+        "lost AS MATERIALIZED (SELECT array_agg(ord) AS places FROM x WHERE NOT (ord IN (SELECT ord FROM acked)))"
+            .to_owned(),
+    ];
+    if again {
+        with.extend(waiting_again());
+    }
+    if ends {
+        with.extend(counted());
+    }
+    with
 }
 
 /// What a claim brought: the leases whose acknowledgement did not count, and the tasks.
@@ -183,15 +176,29 @@ impl PostgresStore {
         lease: Duration,
     ) -> Result<Option<Task>, StoreError> {
         let text = format!(
-            "UPDATE tasks SET fence = nextval('fences'), incarnation = $3, lease_until = {NOW} + $4
-             WHERE id = $1 AND fence = $2 AND state = 'leased' RETURNING {TASK_COLUMNS}"
+            "WITH acked AS (UPDATE task_rows t SET past_fence = $2::bigint FROM claims c
+                            WHERE t.id = $1::text AND {} AND c.number = claim_of($2::bigint)
+                              AND c.tasks[place_of($2::bigint)] = $1::text
+                            RETURNING $2::bigint AS fence, 'leased' AS after, t.*),
+                  {},
+                  taken AS (INSERT INTO claims (number, lane, incarnation, lease_until, tasks, unended)
+                            SELECT nextval('fences'), lane, $3::text, {NOW} + $4::bigint, ARRAY[id::text], 1 FROM acked
+                            RETURNING number, incarnation, lease_until)
+             SELECT {} FROM acked t, taken n",
+            is_open("$2::bigint"),
+            counted().join(",\n"),
+            leased_columns("fence_of(n.number, 1)", "n.incarnation", "n.lease_until"),
         );
         let row = self.read_opt(&text, &[&id.as_str(), &old.0, &incarnation, &micros(lease)]).await?;
         row.map(|row| task(&row, 0)).transpose()
     }
 
     pub(crate) async fn list_leases(&self, except_incarnation: &str) -> Result<Vec<Task>, StoreError> {
-        let text = format!("SELECT {TASK_COLUMNS} FROM tasks WHERE state = 'leased' AND incarnation <> $1 ORDER BY id");
+        let text = format!(
+            "SELECT {} FROM {} WHERE c.incarnation <> $1 ORDER BY t.id",
+            leased_columns("fence_of(c.number, u.place)", "c.incarnation", "c.lease_until"),
+            leases_of("claims c"),
+        );
         let rows = self.read(&text, &[&except_incarnation]).await?;
         rows.iter().map(|row| task(row, 0)).collect()
     }
@@ -202,19 +209,29 @@ async fn work_fast(client: &deadpool_postgres::Client, done: &[Ack], claim: &Cla
     let asked = asked(done);
     let mut parameters = Parameters::default();
     let mut with = Vec::new();
-    let mut source = "(SELECT NULL::integer[] AS places) lost";
+    let (mut source, mut behind) = ("(SELECT NULL::integer[] AS places) lost", "");
     if !asked.is_empty() {
-        with.push(acknowledging(&mut parameters, &asked, claim.now.as_micros()));
-        source = "lost";
+        with = acknowledging(&mut parameters, &asked, claim.now.as_micros());
+        // Acknowledgements may wait for a row; whoever has it may wait for one that is about to be claimed.
+        (source, behind) = ("lost", "AND (SELECT true FROM lost)");
     }
     let limit = parameters.bind(Parameter::Number(i64::from(claim.limit.min(SLICE))));
     let incarnation = parameters.bind(Parameter::Text(&claim.incarnation));
     let lease = parameters.bind(Parameter::Number(micros(claim.lease)));
     with.push(format!(
-        "due AS MATERIALIZED (SELECT id FROM tasks WHERE lane = 'fast' AND state = 'ready'
-                              ORDER BY priority, due_at, id LIMIT {limit} FOR NO KEY UPDATE SKIP LOCKED)"
+        "due AS MATERIALIZED (SELECT ctid AS row, id FROM tasks_ready WHERE lane = 'fast' {behind}
+                              ORDER BY priority, due_at, id LIMIT {limit} FOR UPDATE SKIP LOCKED),
+         taken AS (DELETE FROM tasks_ready WHERE ctid = ANY(ARRAY(SELECT row FROM due))),
+         placed AS MATERIALIZED (SELECT id, row_number() OVER () AS place FROM due),
+         claim AS MATERIALIZED (SELECT nextval('fences') AS number, {NOW} + {lease} AS until
+                                WHERE EXISTS (SELECT FROM due)),
+         kept AS (INSERT INTO claims (number, lane, incarnation, lease_until, tasks, unended)
+                  SELECT number, 'fast', {incarnation}, until, array_agg(id::text ORDER BY place), count(*)
+                  FROM claim, placed GROUP BY number, until),
+         claimed AS (SELECT {} FROM claim, placed p JOIN task_rows t ON t.id = p.id
+                     WHERE t.id = ANY(ARRAY(SELECT id FROM due)))",
+        leased_columns("fence_of(claim.number, p.place)", &incarnation, "claim.until")
     ));
-    with.push(leasing(&incarnation, &lease));
     let text = format!("WITH {}\nSELECT lost.places, c.* FROM {source} LEFT JOIN claimed c ON true", with.join(",\n"));
     let statement = client.prepare_cached(&text).await.map_err(|error| Fault::of(&error))?;
     let rows = client.query(&statement, &parameters.as_sql()).await.map_err(|error| Fault::of(&error))?;
@@ -250,7 +267,7 @@ async fn work_engine(client: &mut deadpool_postgres::Client, done: &[Ack], claim
         let mut parameters = Parameters::default();
         let with = acknowledging(&mut parameters, &asked, claim.now.as_micros());
         let statement = tx
-            .prepare_cached(&format!("WITH {with}\nSELECT places FROM lost"))
+            .prepare_cached(&format!("WITH {}\nSELECT places FROM lost", with.join(",\n")))
             .await
             .map_err(|error| Fault::of(&error))?;
         let row = tx.query_one(&statement, &parameters.as_sql()).await.map_err(|error| Fault::of(&error))?;
@@ -263,9 +280,17 @@ async fn work_engine(client: &mut deadpool_postgres::Client, done: &[Ack], claim
     if !chosen.is_empty() {
         let ids: Vec<&str> = chosen.iter().map(|candidate| candidate.id.as_str()).collect();
         let text = format!(
-            "WITH due AS MATERIALIZED (SELECT id FROM unnest($1::text[]) WITH ORDINALITY AS d(id, place) ORDER BY place),
-             {} SELECT * FROM claimed",
-            leasing("$2::text", "$3::bigint")
+            "WITH taken AS (DELETE FROM tasks_ready r
+                            USING unnest($1::text[]) WITH ORDINALITY d (id, place) JOIN task_rows t ON t.id = d.id
+                            WHERE r.lane = t.lane AND r.priority = t.priority AND r.due_at = t.due_at AND r.id = t.id
+                            RETURNING r.id, d.place),
+                  claimed AS MATERIALIZED (SELECT id, nextval('fences') AS number
+                                           FROM (SELECT * FROM taken ORDER BY place) o),
+                  kept AS (INSERT INTO claims (number, lane, incarnation, lease_until, tasks, unended)
+                           SELECT number, 'engine', $2::text, {NOW} + $3::bigint, ARRAY[id::text], 1 FROM claimed
+                           RETURNING number, incarnation, lease_until)
+             SELECT {} FROM claimed c JOIN kept k ON k.number = c.number JOIN task_rows t ON t.id = c.id",
+            leased_columns("fence_of(c.number, 1)", "k.incarnation", "k.lease_until")
         );
         let statement = tx.prepare_cached(&text).await.map_err(|error| Fault::of(&error))?;
         let rows = tx
@@ -296,7 +321,7 @@ async fn candidates(tx: &Transaction<'_>, limit: u32) -> Result<Vec<Candidate>, 
             "SELECT id, project, engine, priority, due_at
              FROM (SELECT id, project, engine, priority, due_at,
                           row_number() OVER (PARTITION BY project, engine ORDER BY priority, due_at, id) AS place
-                   FROM tasks WHERE state = 'ready' AND lane = 'engine') ranked
+                   FROM tasks_ready WHERE lane = 'engine') ranked
              WHERE place <= $1",
         )
         .await
@@ -316,9 +341,10 @@ async fn candidates(tx: &Transaction<'_>, limit: u32) -> Result<Vec<Candidate>, 
 
 async fn leased(tx: &Transaction<'_>) -> Result<Leased, Fault> {
     let statement = tx
-        .prepare_cached(
-            "SELECT project, engine, count(*) FROM tasks WHERE state = 'leased' AND lane = 'engine' GROUP BY 1, 2",
-        )
+        .prepare_cached(&format!(
+            "SELECT t.project, t.engine, count(*) FROM {} WHERE c.lane = 'engine' GROUP BY 1, 2",
+            leases_of("claims c")
+        ))
         .await
         .map_err(|error| Fault::of(&error))?;
     let counts = tx.query(&statement, &[]).await.map_err(|error| Fault::of(&error))?;

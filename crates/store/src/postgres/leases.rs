@@ -1,7 +1,6 @@
 //! Leases over time, by the database's clock: kept by heartbeats, ended by the reaper; and tasks whose time has come.
 //!
-//! All of these take task rows in order of their ids and skip what another transaction has locked, so that none of them
-//! can wait, or make another wait, behind a slow commit.
+//! All of these skip what another transaction has locked, so that none of them can wait behind a slow commit.
 
 use std::time::Duration;
 
@@ -15,12 +14,10 @@ use crate::{
         PostgresStore,
         connect::{Connected, Connector, Role},
         fault,
+        lease::{NOW, READY, is_open, leases_of},
     },
     queue::{Beat, Heartbeat, Reaped},
 };
-
-/// The database's clock in microseconds. It moves within a statement; leases only grow by that.
-pub(super) const NOW: &str = "(extract(epoch from clock_timestamp()) * 1000000)::bigint";
 
 /// The one connection that keeps leases: whatever else is slow, this is not behind it.
 #[derive(Debug)]
@@ -54,20 +51,21 @@ impl HeartbeatConnection {
     }
 }
 
-/// One row for each beat: whether its lease was kept, whether it is to stop, whether it still held when we looked.
+/// One row for each beat: whether its claim's lease was kept, whether it is to stop, whether it still counts.
 fn beat_text() -> String {
     format!(
         "WITH beat AS MATERIALIZED (SELECT * FROM unnest($1::text[], $2::bigint[]) WITH ORDINALITY AS b(id, fence, place)),
-              free AS MATERIALIZED (SELECT id, fence FROM tasks WHERE id = ANY($1::text[]) AND state = 'leased'
-                                    ORDER BY id FOR NO KEY UPDATE SKIP LOCKED),
-              kept AS (UPDATE tasks t SET lease_until = {NOW} + $3::bigint
-                       FROM beat b JOIN free f ON f.id = b.id AND f.fence = b.fence
-                       WHERE t.id = b.id AND t.id = ANY($1::text[])
-                       RETURNING b.place, t.stop),
-              seen AS MATERIALIZED (SELECT id, fence FROM tasks WHERE id = ANY($1::text[]) AND state = 'leased')
-         SELECT b.place - 1, k.place IS NOT NULL, coalesce(k.stop, false), (b.id, b.fence) IN (SELECT id, fence FROM seen),
-                {NOW}
-         FROM beat b LEFT JOIN kept k ON k.place = b.place ORDER BY b.place"
+              seen AS MATERIALIZED (SELECT b.place, claim_of(b.fence) AS number, t.stop
+                                    FROM beat b JOIN claims c ON c.number = claim_of(b.fence)
+                                    JOIN task_rows t ON t.id = b.id AND {}
+                                    WHERE t.id = ANY($1::text[]) AND c.tasks[place_of(b.fence)] = b.id),
+              free AS MATERIALIZED (SELECT number FROM claims WHERE number = ANY(ARRAY(SELECT number FROM seen))
+                                    FOR NO KEY UPDATE SKIP LOCKED),
+              kept AS (UPDATE claims SET lease_until = {NOW} + $3::bigint
+                       WHERE number = ANY(ARRAY(SELECT number FROM free)) RETURNING number)
+         SELECT b.place - 1, k.number IS NOT NULL, coalesce(s.stop, false), s.place IS NOT NULL, {NOW}
+         FROM beat b LEFT JOIN seen s ON s.place = b.place LEFT JOIN kept k ON k.number = s.number ORDER BY b.place",
+        is_open("b.fence")
     )
 }
 
@@ -103,12 +101,23 @@ impl PostgresStore {
     }
 
     pub(crate) async fn reap(&self, _incarnation: &str, limit: u32) -> Result<Reaped, StoreError> {
+        // A claim stays while one of its tasks is held by somebody's row lock: the next time will tell.
         let text = format!(
-            "WITH ended AS MATERIALIZED (SELECT id FROM tasks WHERE state = 'leased' AND lease_until < {NOW}
-                                         ORDER BY id LIMIT $1 FOR NO KEY UPDATE SKIP LOCKED)
-             UPDATE tasks SET state = 'ready', due_at = {NOW}, crashes = least(crashes + 1, 65535), fence = NULL,
-                              incarnation = NULL, lease_until = NULL
-             WHERE id = ANY(ARRAY(SELECT id FROM ended)) RETURNING id"
+            "WITH past AS MATERIALIZED (SELECT number FROM claims WHERE lease_until < {NOW}
+                                        ORDER BY number LIMIT $1 FOR UPDATE SKIP LOCKED),
+                  held AS MATERIALIZED (SELECT t.id, c.number, fence_of(c.number, u.place) AS fence FROM {}
+                                        WHERE c.number = ANY(ARRAY(SELECT number FROM past))),
+                  free AS MATERIALIZED (SELECT t.id, h.fence FROM held h JOIN task_rows t ON t.id = h.id AND {}
+                                        ORDER BY t.id LIMIT $1 FOR NO KEY UPDATE OF t SKIP LOCKED),
+                  ended AS (UPDATE task_rows t
+                            SET past_fence = f.fence, due_at = {NOW}, crashes = least(t.crashes + 1, 65535)
+                            FROM free f WHERE t.id = f.id RETURNING t.*),
+                  again AS (INSERT INTO tasks_ready ({READY}) SELECT {READY} FROM ended),
+                  gone AS (DELETE FROM claims WHERE number IN (SELECT number FROM past) AND NOT (number IN (
+                               SELECT number FROM held WHERE NOT (id IN (SELECT id FROM free)))))
+             SELECT id FROM ended",
+            leases_of("claims c"),
+            is_open("h.fence")
         );
         let rows = self.read(&text, &[&i64::from(limit)]).await?;
         let mut tasks: Vec<TaskId> = rows.iter().map(|row| TaskId(row.get(0))).collect();
@@ -122,12 +131,17 @@ impl PostgresStore {
     pub(crate) async fn promote(&self, now: Timestamp, limit: u32) -> Result<(u32, Option<Timestamp>), StoreError> {
         let rows = self
             .read(
-                "WITH due AS MATERIALIZED (SELECT id FROM tasks WHERE state = 'scheduled' AND due_at <= $1
-                                           ORDER BY due_at, id LIMIT $2 FOR NO KEY UPDATE SKIP LOCKED),
-                      promoted AS (UPDATE tasks SET state = 'ready' WHERE id = ANY(ARRAY(SELECT id FROM due)) RETURNING id)
-                 SELECT (SELECT count(*) FROM promoted),
-                        (SELECT due_at FROM tasks WHERE state = 'scheduled' AND NOT (id IN (SELECT id FROM due))
-                         ORDER BY due_at, id LIMIT 1)",
+                &format!(
+                    "WITH due AS MATERIALIZED (SELECT ctid AS row, id FROM tasks_scheduled WHERE due_at <= $1
+                                               ORDER BY due_at, id LIMIT $2 FOR UPDATE SKIP LOCKED),
+                          gone AS (DELETE FROM tasks_scheduled WHERE ctid = ANY(ARRAY(SELECT row FROM due))),
+                          promoted AS (INSERT INTO tasks_ready ({READY})
+                                       SELECT {READY} FROM task_rows WHERE id = ANY(ARRAY(SELECT id FROM due))
+                                       RETURNING id)
+                     SELECT (SELECT count(*) FROM promoted),
+                            (SELECT due_at FROM tasks_scheduled WHERE NOT (id IN (SELECT id FROM due))
+                             ORDER BY due_at, id LIMIT 1)"
+                ),
                 &[&now.as_micros(), &i64::from(limit)],
             )
             .await?;

@@ -96,7 +96,7 @@ pub(super) async fn find(client: &Client, commit: &Commit) -> Result<Option<bool
     }
     if let Some(task) = commit.tasks.first() {
         // Ids are drawn once: whoever finds the task finds the commit.
-        let row = one(client, "SELECT 1 FROM tasks WHERE id = $1", &[&task.id.as_str()]).await.map_err(failed)?;
+        let row = one(client, "SELECT 1 FROM task_rows WHERE id = $1", &[&task.id.as_str()]).await.map_err(failed)?;
         return Ok(Some(row.is_some()));
     }
     Ok(commit.cause.dedup.as_ref().map(|_| false))

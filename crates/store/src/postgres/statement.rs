@@ -14,6 +14,7 @@ use domain::{
 
 use crate::{
     postgres::{
+        lease::{ACKED, ACKED_TELLS, READY, counted, is_open, waiting_again},
         parameters::{Parameter, Parameters},
         records::Records,
         told,
@@ -130,8 +131,12 @@ impl<'a> Parts<'a> {
         }
         let tasks = self.parameters.bind(Parameter::Texts(tasks));
         self.with.push(format!(
-            "held AS MATERIALIZED (SELECT id, fence FROM tasks WHERE id = ANY({tasks}) AND state = 'leased'
-                                   ORDER BY id FOR NO KEY UPDATE)"
+            "held AS MATERIALIZED (SELECT t.id, op.fence
+                                   FROM op JOIN claims c ON c.number = claim_of(op.fence)
+                                   JOIN task_rows t ON t.id = op.task AND {}
+                                   WHERE t.id = ANY({tasks}) AND c.tasks[place_of(op.fence)] = op.task
+                                   ORDER BY t.id FOR NO KEY UPDATE OF t)",
+            is_open("op.fence")
         ));
         self.conditions.push("(op.task IS NULL OR (op.task, op.fence) IN (SELECT id, fence FROM held))".to_owned());
     }
@@ -332,10 +337,14 @@ impl<'a> Parts<'a> {
             return;
         }
         let mut records = Records::of(count);
+        let (mut is_some_ready, mut is_some_scheduled) = (false, false);
         for (ord, commit) in commits {
             let now = commit.cause.now;
             for task in &commit.tasks {
                 let due_at = task.due_at.unwrap_or(now);
+                let is_ready = due_at <= now;
+                is_some_ready |= is_ready;
+                is_some_scheduled |= !is_ready;
                 records
                     .record()
                     .int(*ord)
@@ -348,19 +357,30 @@ impl<'a> Parts<'a> {
                     .maybe_text(task.engine.as_deref())
                     .text(&task.payload)
                     .small(task.priority)
-                    .text(if due_at > now { "scheduled" } else { "ready" })
+                    .text(if is_ready { "ready" } else { "scheduled" })
                     .big(due_at.as_micros())
                     .int(i32::from(task.max_failures));
             }
         }
         let source = self.parameters.rows("task_in", records);
         self.with.push(format!(
-            "asked AS (INSERT INTO tasks (id, kind, lane, subject_kind, subject, project, engine, payload, priority, state,
-                                          due_at, max_failures, created_at)
-               SELECT x.id, x.kind, x.lane, x.subject_kind, x.subject, x.project, x.engine, x.payload, x.priority,
-                      x.state, x.due_at, x.max_failures, a.now
-               FROM {source} JOIN applied a ON a.ord = x.ord)"
+            "asked AS MATERIALIZED (SELECT x.*, a.now FROM {source} JOIN applied a ON a.ord = x.ord),
+             stored AS (INSERT INTO task_rows (id, kind, lane, subject_kind, subject, project, engine, payload, priority,
+                                               due_at, max_failures, created_at)
+               SELECT id, kind, lane, subject_kind, subject, project, engine, payload, priority, due_at, max_failures, now
+               FROM asked)"
         ));
+        if is_some_ready {
+            let ready = format!("INSERT INTO tasks_ready ({READY}) SELECT {READY} FROM asked WHERE state = 'ready'");
+            self.with.push(format!("made_ready AS ({ready})"));
+        }
+        if is_some_scheduled {
+            self.with.push(
+                "scheduled AS (INSERT INTO tasks_scheduled (due_at, id)
+                               SELECT due_at, id FROM asked WHERE state = 'scheduled')"
+                    .to_owned(),
+            );
+        }
     }
 
     /// Takes waiting tasks back, and tells those to stop that are leased, were told before, or have begun. Those that
@@ -388,28 +408,49 @@ impl<'a> Parts<'a> {
         let begun = self.parameters.bind(Parameter::Texts(begun));
         let subjects = self.parameters.bind(Parameter::Texts(subjects));
         let source = self.parameters.rows("withdraw_in", records);
-        let told = format!("(t.state = 'leased' OR t.stop OR t.id = ANY({begun}))");
+        // What waits is what can be taken out of the queue, and what cannot is leased; a task whose lease ends at this
+        // very moment may be in neither, so the statement fails and sees it the next time.
         self.with.push(format!(
-            "withdrawn AS (UPDATE tasks t
-               SET state = CASE WHEN t.state = 'leased' THEN 'leased' WHEN {told} THEN 'ready' ELSE 'withdrawn' END,
-                   stop = {told}, finished_at = CASE WHEN {told} THEN NULL ELSE a.now END,
-                   due_at = CASE WHEN {told} AND t.state <> 'leased' THEN least(t.due_at, a.now) ELSE t.due_at END
+            "meant AS MATERIALIZED (
+               SELECT t.*, a.now, t.stop OR t.id = ANY({begun}) AS told
                FROM {source} JOIN applied a ON a.ord = x.ord
-               WHERE t.subject = ANY({subjects})
-                 AND t.subject_kind = x.subject_kind AND t.subject = x.subject AND (x.kind IS NULL OR t.kind = x.kind)
-                 AND t.state IN ('scheduled', 'ready', 'leased') AND t.subject_kind <> 'message'
-                 AND NOT (t.id IN (SELECT task FROM applied WHERE task IS NOT NULL)))"
+               JOIN task_rows t ON t.subject_kind = x.subject_kind AND t.subject = x.subject
+                                AND (x.kind IS NULL OR t.kind = x.kind)
+               WHERE t.subject = ANY({subjects}) AND t.state = 'open' AND t.subject_kind <> 'message'
+                 AND NOT (t.id IN (SELECT task FROM applied WHERE task IS NOT NULL))),
+             seized AS MATERIALIZED (
+               SELECT t.id, t.past_fence FROM task_rows t
+               WHERE t.id = ANY(ARRAY(SELECT id FROM meant)) AND t.state = 'open' ORDER BY t.id FOR NO KEY UPDATE),
+             out AS (
+               DELETE FROM tasks_ready r USING meant m JOIN seized s ON s.id = m.id
+               WHERE r.lane = m.lane AND r.priority = m.priority AND r.due_at = m.due_at AND r.id = m.id
+               RETURNING r.id),
+             unscheduled AS (
+               DELETE FROM tasks_scheduled w USING meant m JOIN seized s ON s.id = m.id
+               WHERE w.due_at = m.due_at AND w.id = m.id RETURNING w.id),
+             withdrawn AS (
+               UPDATE task_rows t
+               SET state = CASE WHEN s.past_fence <> m.past_fence AND overtaken() THEN t.state
+                                WHEN w.id IS NULL OR m.told THEN 'open' ELSE 'withdrawn' END,
+                   stop = w.id IS NULL OR m.told,
+                   finished_at = CASE WHEN w.id IS NULL OR m.told THEN NULL ELSE m.now END,
+                   due_at = CASE WHEN w.id IS NOT NULL AND m.told THEN least(t.due_at, m.now) ELSE t.due_at END
+               FROM meant m JOIN seized s ON s.id = m.id
+               LEFT JOIN (SELECT id FROM out UNION ALL SELECT id FROM unscheduled) w ON w.id = m.id
+               WHERE t.id = m.id RETURNING t.*, w.id IS NOT NULL AND m.told AS waits),
+             told_now AS (INSERT INTO tasks_ready ({READY}) SELECT {READY} FROM withdrawn WHERE waits)"
         ));
     }
 
     /// What becomes of the tasks the commits were made for; they are locked since `held`.
     fn acknowledgements(&mut self, commits: &[Numbered<'a>]) {
         let mut records = Records::default();
-        let mut ids = Vec::new();
+        let (mut ids, mut again) = (Vec::new(), false);
         for (ord, commit) in commits {
             let Some(ack) = &commit.ack else { continue };
             let Some(outcome) = Outcome::of(&ack.then, commit.cause.now.as_micros()) else { continue };
             ids.push(ack.task.as_str());
+            again |= !outcome.is_final();
             outcome.write(&mut records, *ord, &ack.task, ack.fence);
         }
         if records.is_empty() {
@@ -418,13 +459,13 @@ impl<'a> Parts<'a> {
         let ids = self.parameters.bind(Parameter::Texts(ids));
         let source = self.parameters.rows("ack_in", records);
         self.with.push(format!(
-            "acked AS (UPDATE tasks t
-               SET state = x.state, due_at = coalesce(x.due_at, t.due_at), finished_at = x.finished_at,
-                   failures = least(t.failures + x.failed, 65535), error = coalesce(x.error, t.error),
-                   fence = NULL, incarnation = NULL, lease_until = NULL, stop = t.stop AND x.finished_at IS NULL
-               FROM {source} JOIN applied a ON a.ord = x.ord
-               WHERE t.id = x.id AND t.id = ANY({ids}))"
+            "acked AS (UPDATE task_rows t SET {ACKED} FROM {source} JOIN applied a ON a.ord = x.ord
+                       WHERE t.id = x.id AND t.id = ANY({ids}) RETURNING {ACKED_TELLS})"
         ));
+        if again {
+            self.with.extend(waiting_again());
+        }
+        self.with.extend(counted());
     }
 
     /// Ids as the table's key has them.
@@ -480,6 +521,11 @@ impl<'a> Outcome<'a> {
                 error: failed.as_deref(),
             }),
         }
+    }
+
+    /// Whether nothing more is to be done.
+    pub(super) fn is_final(&self) -> bool {
+        self.finished_at.is_some()
     }
 
     pub(super) fn write(&self, records: &mut Records, ord: i32, task: &TaskId, fence: Fence) {

@@ -11,9 +11,22 @@ use crate::{
     StoreError,
     postgres::{PostgresStore, fault},
     queue::{QueueCounts, TaskQuery},
-    rules, sql,
+    rules,
     task_row::{TASK_COLUMNS, TaskRow},
 };
+
+const COUNT_TASKS: &str = "
+    WITH counted (state, n) AS (
+        SELECT state::text, count(*) FROM task_rows GROUP BY state
+        UNION ALL SELECT 'ready', count(*) FROM tasks_ready
+        UNION ALL SELECT 'scheduled', count(*) FROM tasks_scheduled)
+    SELECT state, n FROM counted WHERE state <> 'open' AND n > 0
+    UNION ALL
+    SELECT 'leased', n FROM (
+        SELECT sum(CASE WHEN state = 'open' THEN n WHEN state IN ('ready', 'scheduled') THEN -n END)::bigint AS n
+        FROM counted) leased WHERE n > 0";
+
+const OLDEST_READY: &str = "SELECT min(due_at) FROM tasks_ready";
 
 /// [`TASK_COLUMNS`] from `start` on.
 pub(super) fn task(row: &Row, start: usize) -> Result<Task, StoreError> {
@@ -66,8 +79,8 @@ impl PostgresStore {
     }
 
     pub(crate) async fn count_tasks(&self) -> Result<QueueCounts, StoreError> {
-        let by_state = self.read(sql::COUNT_TASKS.postgres, &[]).await?;
-        let oldest = self.read(sql::OLDEST_READY.postgres, &[]).await?;
+        let by_state = self.read(COUNT_TASKS, &[]).await?;
+        let oldest = self.read(OLDEST_READY, &[]).await?;
         Ok(QueueCounts {
             by_state: by_state.iter().map(|row| (row.get(0), row.get(1))).collect(),
             oldest_ready_at: oldest.first().and_then(|row| row.get::<_, Option<i64>>(0)).map(Timestamp::from_micros),

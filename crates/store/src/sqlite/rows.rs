@@ -19,6 +19,8 @@ use crate::{
 
 /// The columns that [`read_row`] reads, in its order. Ids are text for the caller whatever the table has.
 const COLUMNS: &str = "CAST(id AS TEXT), version, status, parent, ordinal, name, body, created_at, updated_at";
+const COUNT_TASKS: &str = "SELECT state, count(*) FROM tasks GROUP BY state ORDER BY state";
+const OLDEST_READY: &str = "SELECT min(due_at) FROM tasks WHERE state = 'ready'";
 /// Leases are few; a process that finds more takes the rest in the next turn.
 const MAX_LEASES: u32 = 1000;
 
@@ -150,11 +152,10 @@ impl SqliteStore {
             .readers
             .read(|conn| {
                 let by_state = conn
-                    .prepare_cached(sql::COUNT_TASKS.sqlite())?
+                    .prepare_cached(COUNT_TASKS)?
                     .query_map((), |row| Ok((row.get(0)?, row.get(1)?)))?
                     .collect::<rusqlite::Result<_>>()?;
-                let oldest: Option<i64> =
-                    conn.prepare_cached(sql::OLDEST_READY.sqlite())?.query_row((), |row| row.get(0))?;
+                let oldest: Option<i64> = conn.prepare_cached(OLDEST_READY)?.query_row((), |row| row.get(0))?;
                 Ok(QueueCounts { by_state, oldest_ready_at: oldest.map(Timestamp::from_micros) })
             })
             .await

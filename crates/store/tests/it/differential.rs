@@ -143,9 +143,12 @@ impl Side<'_> {
     }
 
     async fn empty(&self) {
-        const TABLES: [&str; 8] =
-            ["tasks", "turns", "dedup", "unique_keys", "holds", "budgets", "reservations", "charges"];
-        let names = Table::ALL.iter().map(|table| table.name()).chain(TABLES).chain([self.db.events_table()]);
+        const TABLES: [&str; 7] = ["turns", "dedup", "unique_keys", "holds", "budgets", "reservations", "charges"];
+        let own: &[&str] = match self.db.is_sqlite() {
+            true => &["events", "tasks"],
+            false => &["event_batches", "task_rows", "tasks_ready", "tasks_scheduled", "claims"],
+        };
+        let names = Table::ALL.iter().map(|table| table.name()).chain(TABLES).chain(own.iter().copied());
         let sql: String = names.map(|name| format!("DELETE FROM {name};")).collect();
         match &self.db.raw {
             Raw::Sqlite(_) => self.db.execute(&format!("BEGIN IMMEDIATE; {sql} COMMIT")).await,
@@ -254,7 +257,7 @@ impl Sequence {
                     if !side.db.is_sqlite() {
                         // Only one lease was meant to end; the others go on.
                         side.db
-                            .execute(&format!("UPDATE tasks SET lease_until = {FUTURE} WHERE lease_until = 1"))
+                            .execute(&format!("UPDATE claims SET lease_until = {FUTURE} WHERE lease_until = 1"))
                             .await;
                     }
                 }

@@ -599,16 +599,21 @@ async fn a_task_that_contradicts_itself_is_corrupt(db: &mut Db) {
         db.execute("PRAGMA ignore_check_constraints = ON").await;
     } else {
         let checks =
-            db.rows("SELECT conname FROM pg_constraint WHERE conrelid = 'tasks'::regclass AND contype = 'c'").await;
+            db.rows("SELECT conname FROM pg_constraint WHERE conrelid = 'task_rows'::regclass AND contype = 'c'").await;
         for check in checks {
-            db.execute(&format!("ALTER TABLE tasks DROP CONSTRAINT \"{check}\"")).await;
+            db.execute(&format!("ALTER TABLE task_rows DROP CONSTRAINT \"{check}\"")).await;
         }
         db.execute("ALTER DOMAIN task_state DROP CONSTRAINT task_state_check").await;
     }
-    db.execute("UPDATE tasks SET state = 'lost' WHERE id = 'T1'").await;
-    db.execute("UPDATE tasks SET state = 'leased' WHERE id = 'T2'").await;
-    db.execute("UPDATE tasks SET kind = 'dance' WHERE id = 'T3'").await;
-    db.execute("UPDATE tasks SET finished_at = 5 WHERE id = 'T4'").await;
+    let tasks = db.tasks_table();
+    db.execute(&format!("UPDATE {tasks} SET state = 'lost' WHERE id = 'T1'")).await;
+    let held_by_nobody = match db.is_sqlite() {
+        true => "UPDATE tasks SET state = 'leased' WHERE id = 'T2'",
+        false => "DELETE FROM tasks_ready WHERE id = 'T2'",
+    };
+    db.execute(held_by_nobody).await;
+    db.execute(&format!("UPDATE {tasks} SET kind = 'dance' WHERE id = 'T3'")).await;
+    db.execute(&format!("UPDATE {tasks} SET finished_at = 5 WHERE id = 'T4'")).await;
 
     for (id, column) in [("T1", "state"), ("T2", "state"), ("T3", "kind"), ("T4", "state")] {
         let error = db.store.find_task(&TaskId::from(id)).await.unwrap_err();

@@ -218,13 +218,15 @@ impl Db {
         if self.is_sqlite() { "events" } else { "event_batches" }
     }
 
+    /// The table that holds the tasks.
+    pub(crate) fn tasks_table(&self) -> &'static str {
+        if self.is_sqlite() { "tasks" } else { "task_rows" }
+    }
+
     /// Ends the leases of every other process: by the lock on SQLite, by their time on PostgreSQL.
     pub(crate) async fn reap(&self, incarnation: &str, limit: u32) -> Vec<TaskId> {
         if !self.is_sqlite() {
-            self.execute(&format!(
-                "UPDATE tasks SET lease_until = 1 WHERE state = 'leased' AND incarnation <> '{incarnation}'"
-            ))
-            .await;
+            self.execute(&format!("UPDATE claims SET lease_until = 1 WHERE incarnation <> '{incarnation}'")).await;
         }
         self.store.reap(incarnation, limit).await.unwrap().tasks
     }

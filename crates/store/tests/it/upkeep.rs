@@ -88,15 +88,25 @@ async fn damage_is_found(db: &mut Db) {
         true => "DELETE FROM events WHERE version = 1 AND place = 0",
         false => "UPDATE event_batches SET place = 1, cause = NULL WHERE version = 1",
     };
+    // What waits is a column on SQLite and a row on PostgreSQL, and so is what is held.
+    let (task_ends, task_is_back, unknown_fence) = match db.is_sqlite() {
+        true => (
+            "UPDATE tasks SET state = 'withdrawn', finished_at = 1 WHERE id = 'T3'",
+            "UPDATE tasks SET state = 'ready', finished_at = NULL WHERE id = 'T3'",
+            "UPDATE tasks SET fence = 99999 WHERE fence IS NOT NULL",
+        ),
+        false => (
+            "UPDATE task_rows SET state = 'withdrawn', finished_at = 1 WHERE id = 'T3'",
+            "UPDATE task_rows SET state = 'open', finished_at = NULL WHERE id = 'T3'",
+            "UPDATE claims SET number = 99999",
+        ),
+    };
     for (damage, repair) in [
         (first_event, None),
         ("UPDATE budgets SET spent = 5", Some("UPDATE budgets SET spent = 0")),
         ("UPDATE budgets SET reserved = 5", Some("UPDATE budgets SET reserved = 0")),
-        (
-            "UPDATE tasks SET state = 'withdrawn', finished_at = 1 WHERE id = 'T3'",
-            Some("UPDATE tasks SET state = 'ready', finished_at = NULL WHERE id = 'T3'"),
-        ),
-        ("UPDATE tasks SET fence = 99999 WHERE fence IS NOT NULL", None),
+        (task_ends, Some(task_is_back)),
+        (unknown_fence, None),
         ("UPDATE runs SET version = 2", None),
     ] {
         let before = db.store.check().await.unwrap().len();

@@ -1,0 +1,92 @@
+//! The parts of statements that begin and end leases.
+//!
+//! A claim is one row, which names its tasks; a task's fence is the claim's number and its place in the claim. A lease
+//! counts while its claim is there and names the task, and the task is open and no lease under this fence or a later one
+//! has ended (`past_fence`). So a claim changes no task, and the end of a lease changes one row and no index.
+
+use crate::task_row::TASK_COLUMNS;
+
+/// The database's clock in microseconds. It moves within a statement; leases only grow by that.
+pub(super) const NOW: &str = "(extract(epoch from clock_timestamp()) * 1000000)::bigint";
+
+/// The most tasks of one claim: a fence has room for 512 places.
+pub(super) const SLICE: u32 = 500;
+
+/// Whether task `t` may still be held under a fence, which its claim has to confirm.
+pub(super) fn is_open(fence: &str) -> String {
+    format!("t.state = 'open' AND t.past_fence < {fence}")
+}
+
+/// The leases of these claims that still count: `c` the claim, `t` the task, `u.place` its place.
+pub(super) fn leases_of(claims: &str) -> String {
+    format!(
+        "{claims} CROSS JOIN LATERAL unnest(c.tasks) WITH ORDINALITY u (id, place)
+         JOIN task_rows t ON t.id = u.id AND {}",
+        is_open("fence_of(c.number, u.place)")
+    )
+}
+
+/// [`TASK_COLUMNS`] of task `t` that is leased under these.
+pub(super) fn leased_columns(fence: &str, incarnation: &str, until: &str) -> String {
+    let columns = TASK_COLUMNS.split(", ").map(|column| match column {
+        "state" => "'leased' AS state".to_owned(),
+        "fence" => format!("{fence} AS fence"),
+        "incarnation" => format!("{incarnation} AS incarnation"),
+        "lease_until" => format!("{until} AS lease_until"),
+        own => format!("t.{own}"),
+    });
+    columns.collect::<Vec<_>>().join(", ")
+}
+
+/// What an acknowledgement `x` makes of task `t`. One without a state ends nothing: it holds the row until the end.
+pub(super) const ACKED: &str = "state = CASE WHEN x.finished_at IS NULL THEN 'open' ELSE x.state END,
+    past_fence = CASE WHEN x.state IS NULL THEN t.past_fence ELSE x.fence END,
+    due_at = coalesce(x.due_at, t.due_at), finished_at = x.finished_at,
+    failures = least(t.failures + x.failed, 65535), error = coalesce(x.error, t.error),
+    stop = t.stop AND x.finished_at IS NULL";
+
+/// What `acked` tells of each: what [`waiting_again`] and [`counted`] work with.
+pub(super) const ACKED_TELLS: &str =
+    "x.ord, x.fence, x.state AS after, t.lane, t.priority, t.due_at, t.id, t.project, t.engine";
+
+/// The columns of `tasks_ready`.
+pub(super) const READY: &str = "lane, priority, due_at, id, project, engine";
+
+/// Puts what is to be done again where it waits.
+pub(super) fn waiting_again() -> [String; 2] {
+    [
+        format!("ready_again AS (INSERT INTO tasks_ready ({READY}) SELECT {READY} FROM acked WHERE after = 'ready')"),
+        "scheduled_again AS (INSERT INTO tasks_scheduled (due_at, id)
+                             SELECT due_at, id FROM acked WHERE after = 'scheduled')"
+            .to_owned(),
+    ]
+}
+
+/// Counts the ends of leases, so that a claim goes with its last. Nobody waits to be counted: a claim of which some were
+/// not stays until its lease ends.
+pub(super) fn counted() -> [String; 4] {
+    [
+        "ended AS MATERIALIZED (SELECT claim_of(fence) AS number, count(*)::integer AS n FROM acked
+                                WHERE after IS NOT NULL GROUP BY 1)",
+        "counted AS MATERIALIZED (SELECT c.number, c.unended - e.n AS unended
+                                  FROM claims c JOIN ended e ON e.number = c.number FOR UPDATE OF c SKIP LOCKED)",
+        "over AS (DELETE FROM claims c USING counted f WHERE c.number = f.number AND f.unended <= 0)",
+        "fewer AS (UPDATE claims c SET unended = f.unended FROM counted f WHERE c.number = f.number AND f.unended > 0)",
+    ]
+    .map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lease_has_the_columns_of_a_task_in_their_order() {
+        let columns = leased_columns("f", "i", "u");
+        let named: Vec<&str> = columns
+            .split(", ")
+            .map(|column| column.rsplit(' ').next().unwrap_or_default().trim_start_matches("t."))
+            .collect();
+        assert_eq!(named.join(", "), TASK_COLUMNS);
+    }
+}
