@@ -25,7 +25,7 @@ use crate::{
     acks::{self, Batch, Waiting},
     config::WorkerConfig,
     failure::Failure,
-    lease::{Lease, Leases},
+    lease::{Deadline, Lease, Leases},
 };
 
 /// How long at most until an acknowledgement is tried again while the ledger cannot be written.
@@ -64,7 +64,8 @@ pub async fn start(config: WorkerConfig, control: Control) -> Result<Handle, Sta
     host::task::spawn("housekeeping", worker.clone().housekeep());
     host::task::spawn("sweep", worker.clone().sweep());
     // Waited for by a drain: what its last claims bring is leased to this worker.
-    worker.tracker.spawn(host::task::spawn("claim fast", worker.clone().claim_fast(slots.clone(), waiting)));
+    let claiming = worker.clone().claim_fast(slots.clone(), waiting);
+    host::task::spawn("claim fast", worker.tracker.track_future(claiming));
     host::task::spawn("claim engine", worker.clone().claim_engines(slots));
     tracing::info!(worker = %worker.incarnation, "Started worker {}", worker.incarnation);
     Ok(Handle { worker, _alive: alive })
@@ -290,13 +291,13 @@ impl Worker {
     /// Acknowledges what is done and claims as many tasks as there is room for, each handed to its handler; how many there
     /// were.
     async fn claim(&self, lane: Lane, room: usize, done: Batch, slots: &Slots) -> Result<usize, StoreError> {
-        let sent_at = host::clock::since_boot();
+        let deadline = self.deadline(host::clock::since_boot());
         let claim = self.claim_of(lane, u32::try_from(room).unwrap_or(u32::MAX));
         let worked = self.control.store().work(done.acks(), claim).await?;
         done.answer(&worked.fenced);
         let claimed = worked.tasks.len();
         for task in worked.tasks {
-            self.begin(task, sent_at, slots);
+            self.begin(task, &deadline, slots);
         }
         Ok(claimed)
     }
@@ -316,26 +317,29 @@ impl Worker {
     }
 
     /// Hands a leased task to its handler, which waits for room where there is none at this moment.
-    pub(crate) fn begin(&self, task: Task, sent_at: Duration, slots: &Slots) {
+    pub(crate) fn begin(&self, task: Task, deadline: &Deadline, slots: &Slots) {
         let slots = Arc::clone(slots.of(task.kind.lane()));
         let room = Arc::clone(&slots).try_acquire_owned();
-        let Some(lease) = self.leases.take(task, self.deadline_from(sent_at)) else { return };
+        let Some(lease) = self.leases.take(task, deadline) else { return };
         host::failpoint!("worker.task.claimed");
         let worker = self.clone();
-        self.tracker.spawn(host::task::spawn("task", async move {
-            let _room = match room {
-                Ok(room) => Ok(room),
-                Err(_) => slots.acquire_owned().await,
-            };
-            let meter = worker.control.store().meter();
-            let begun = host::clock::monotonic();
-            meter.begin_task();
-            let span = span_of(&lease);
-            let how = Box::pin(span.around(worker.carry_out(&lease))).await;
-            span.set("pilothouse.outcome", || how.as_str());
-            meter.end_task(lease.task.kind, how, begun.elapsed());
-            worker.leases.release(&lease);
-        }));
+        host::task::spawn(
+            "task",
+            self.tracker.track_future(async move {
+                let _room = match room {
+                    Ok(room) => Ok(room),
+                    Err(_) => slots.acquire_owned().await,
+                };
+                let meter = worker.control.store().meter();
+                let begun = host::clock::monotonic();
+                meter.begin_task();
+                let span = span_of(&lease);
+                let how = Box::pin(span.around(worker.carry_out(&lease))).await;
+                span.set("pilothouse.outcome", || how.as_str());
+                meter.end_task(lease.task.kind, how, begun.elapsed());
+                worker.leases.release(&lease);
+            }),
+        );
     }
 
     /// Runs the handler, and sees to it that the task is acknowledged or knowingly left alone.
@@ -355,7 +359,7 @@ impl Worker {
                 tracing::warn!(task.id = %task.id, kind = task.kind.as_str(), ?failure, "Task {} failed", task.id);
                 let then = failure.then(task.failures, task.max_failures, self.control.clock().now());
                 if let Then::Dead { error } = &then {
-                    self.report_death(lease, error).await;
+                    Box::pin(self.report_death(lease, error)).await;
                     Handled::Dead
                 } else {
                     self.acknowledge(lease, lease.ack(then)).await;

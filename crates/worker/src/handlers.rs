@@ -24,13 +24,14 @@ impl Worker {
         // A task that took its workers with it is only reported, never carried out again.
         if lease.task.is_quarantined() {
             let why = format!("{} workers died while they carried it out", lease.task.crashes);
-            self.report_death(lease, &why).await;
+            Box::pin(self.report_death(lease, &why)).await;
             return Ok(());
         }
+        // Each on its own on the heap, so that no task has to be moved with room for the largest.
         match lease.task.kind {
-            TaskKind::RunJob => self.run_job(lease).await,
-            TaskKind::ExpireGate => self.expire_gate(lease).await,
-            TaskKind::DeliverMessage => self.deliver_message(lease).await,
+            TaskKind::RunJob => Box::pin(self.run_job(lease)).await,
+            TaskKind::ExpireGate => Box::pin(self.expire_gate(lease)).await,
+            TaskKind::DeliverMessage => Box::pin(self.deliver_message(lease)).await,
             TaskKind::Noop => {
                 self.acknowledge(lease, lease.done()).await;
                 Ok(())

@@ -79,16 +79,22 @@ struct Held {
     fence: Fence,
     stop: CancellationToken,
     lost: CancellationToken,
-    deadline: watch::Sender<Option<Duration>>,
+    deadline: Deadline,
 }
+
+/// Until when work may go on, since boot, for all that was leased together; `None` on SQLite.
+pub(crate) type Deadline = Arc<watch::Sender<Option<Duration>>>;
 
 impl Leases {
     /// Takes charge of a claimed task; `None` when the task is not leased.
-    pub(crate) fn take(&self, task: Task, deadline: Option<Duration>) -> Option<Lease> {
+    pub(crate) fn take(&self, task: Task, deadline: &Deadline) -> Option<Lease> {
         let TaskState::Leased { fence, .. } = &task.state else { return None };
-        let (sender, receiver) = watch::channel(deadline);
-        let held =
-            Held { fence: *fence, stop: CancellationToken::new(), lost: CancellationToken::new(), deadline: sender };
+        let held = Held {
+            fence: *fence,
+            stop: CancellationToken::new(),
+            lost: CancellationToken::new(),
+            deadline: Arc::clone(deadline),
+        };
         if task.stop {
             held.stop.cancel();
         }
@@ -96,7 +102,7 @@ impl Leases {
             fence: *fence,
             stop: held.stop.clone(),
             lost: held.lost.clone(),
-            deadline: receiver,
+            deadline: deadline.subscribe(),
             task: Arc::new(task),
         };
         self.lock().insert(lease.task.id.clone(), held);
@@ -121,8 +127,13 @@ impl Leases {
 }
 
 impl Worker {
+    /// The deadline of what was leased by a question that was sent at this instant, since boot.
+    pub(crate) fn deadline(&self, sent_at: Duration) -> Deadline {
+        Arc::new(watch::Sender::new(self.deadline_from(sent_at)))
+    }
+
     /// On PostgreSQL the instant, since boot, at which work under a lease taken or renewed now must have stopped.
-    pub(crate) fn deadline_from(&self, sent_at: Duration) -> Option<Duration> {
+    fn deadline_from(&self, sent_at: Duration) -> Option<Duration> {
         let timed = self.control.store().backend_name() == "postgres";
         timed.then(|| sent_at + self.config.lease.saturating_sub(MARGIN.min(self.config.lease / 3)))
     }

@@ -23,9 +23,9 @@ impl Worker {
                 continue;
             }
             let TaskState::Leased { fence, .. } = &task.state else { continue };
-            let sent_at = host::clock::since_boot();
+            let deadline = self.deadline(host::clock::since_boot());
             if let Some(adopted) = store.adopt(&task.id, *fence, &self.incarnation, self.config.lease).await? {
-                self.begin(adopted, sent_at, slots);
+                self.begin(adopted, &deadline, slots);
             }
         }
         while !store.reap(&self.incarnation, 500).await?.tasks.is_empty() {}

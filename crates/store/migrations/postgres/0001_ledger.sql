@@ -288,15 +288,21 @@ CREATE TABLE tasks_scheduled (
         autovacuum_analyze_scale_factor = 0, autovacuum_analyze_threshold = 20000);
 
 -- Who holds what, one row a claim, whose lease all of its tasks share. A task's fence is the claim's number and its place
--- in the claim. A row goes with the last of its tasks, as far as that was counted (`unended`), else when its lease ends.
+-- in the claim. A row goes with the last of its tasks: how many leases have ended is added to `claim_ends`, so that those
+-- who end them never wait for each other, and summed up by the reaper.
 CREATE TABLE claims (
     number      positive NOT NULL PRIMARY KEY,
     lane        task_lane NOT NULL,
     incarnation TEXT COLLATE "C" NOT NULL,
     lease_until BIGINT NOT NULL,
-    tasks       TEXT[] COLLATE "C" NOT NULL CHECK (cardinality(tasks) BETWEEN 1 AND 512),
-    unended     INTEGER NOT NULL CHECK (unended > 0)
+    tasks       TEXT[] COLLATE "C" NOT NULL,
+    size        INTEGER NOT NULL CHECK (size BETWEEN 1 AND 512)
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000,
+        autovacuum_analyze_scale_factor = 0, autovacuum_analyze_threshold = 5000);
+CREATE TABLE claim_ends (
+    number positive NOT NULL,
+    ended  INTEGER NOT NULL CHECK (ended > 0)
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000,
         autovacuum_analyze_scale_factor = 0, autovacuum_analyze_threshold = 5000);
 
 CREATE FUNCTION fence_of(number BIGINT, place BIGINT) RETURNS BIGINT IMMUTABLE LANGUAGE sql

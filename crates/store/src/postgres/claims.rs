@@ -24,7 +24,7 @@ use crate::{
     postgres::{
         PostgresStore, batch,
         fault::Fault,
-        lease::{ACKED, ACKED_TELLS, NOW, SLICE, counted, is_open, leased_columns, leases_of, waiting_again},
+        lease::{ACKED, ACKED_TELLS, COUNTED, NOW, SLICE, is_open, leased_columns, leases_of, waiting_again},
         parameters::{Parameter, Parameters},
         patience::Lent,
         records::Records,
@@ -107,14 +107,16 @@ fn acknowledging<'a>(parameters: &mut Parameters<'a>, asked: &[Asked<'a>], now: 
                        WHERE t.id = x.id AND t.id = ANY({ids}) AND {} RETURNING {ACKED_TELLS})",
             is_open("x.fence")
         ),
-        "lost AS MATERIALIZED (SELECT array_agg(ord) AS places FROM x WHERE NOT (ord IN (SELECT ord FROM acked)))"
+        "lost AS MATERIALIZED (
+             SELECT CASE WHEN (SELECT count(*) FROM acked) < (SELECT count(*) FROM x)
+                         THEN ARRAY(SELECT ord FROM x WHERE NOT (ord IN (SELECT ord FROM acked))) END AS places)"
             .to_owned(),
     ];
     if again {
         with.extend(waiting_again());
     }
     if ends {
-        with.extend(counted());
+        with.push(COUNTED.to_owned());
     }
     with
 }
@@ -181,12 +183,12 @@ impl PostgresStore {
                               AND c.tasks[place_of($2::bigint)] = $1::text
                             RETURNING $2::bigint AS fence, 'leased' AS after, t.*),
                   {},
-                  taken AS (INSERT INTO claims (number, lane, incarnation, lease_until, tasks, unended)
+                  taken AS (INSERT INTO claims (number, lane, incarnation, lease_until, tasks, size)
                             SELECT nextval('fences'), lane, $3::text, {NOW} + $4::bigint, ARRAY[id::text], 1 FROM acked
                             RETURNING number, incarnation, lease_until)
              SELECT {} FROM acked t, taken n",
             is_open("$2::bigint"),
-            counted().join(",\n"),
+            COUNTED,
             leased_columns("fence_of(n.number, 1)", "n.incarnation", "n.lease_until"),
         );
         let row = self.read_opt(&text, &[&id.as_str(), &old.0, &incarnation, &micros(lease)]).await?;
@@ -222,14 +224,12 @@ async fn work_fast(client: &deadpool_postgres::Client, done: &[Ack], claim: &Cla
         "due AS MATERIALIZED (SELECT ctid AS row, id FROM tasks_ready WHERE lane = 'fast' {behind}
                               ORDER BY priority, due_at, id LIMIT {limit} FOR UPDATE SKIP LOCKED),
          taken AS (DELETE FROM tasks_ready WHERE ctid = ANY(ARRAY(SELECT row FROM due))),
-         placed AS MATERIALIZED (SELECT id, row_number() OVER () AS place FROM due),
-         claim AS MATERIALIZED (SELECT nextval('fences') AS number, {NOW} + {lease} AS until
-                                WHERE EXISTS (SELECT FROM due)),
-         kept AS (INSERT INTO claims (number, lane, incarnation, lease_until, tasks, unended)
-                  SELECT number, 'fast', {incarnation}, until, array_agg(id::text ORDER BY place), count(*)
-                  FROM claim, placed GROUP BY number, until),
-         claimed AS (SELECT {} FROM claim, placed p JOIN task_rows t ON t.id = p.id
-                     WHERE t.id = ANY(ARRAY(SELECT id FROM due)))",
+         claim AS MATERIALIZED (SELECT nextval('fences') AS number, {NOW} + {lease} AS until, ids
+                                FROM (SELECT array_agg(id::text) AS ids FROM due) d WHERE ids IS NOT NULL),
+         kept AS (INSERT INTO claims (number, lane, incarnation, lease_until, tasks, size)
+                  SELECT number, 'fast', {incarnation}, until, ids, cardinality(ids) FROM claim),
+         claimed AS (SELECT {} FROM claim CROSS JOIN LATERAL unnest(claim.ids) WITH ORDINALITY p (id, place)
+                     JOIN task_rows t ON t.id = p.id WHERE t.id = ANY((SELECT ids FROM claim)::text[]))",
         leased_columns("fence_of(claim.number, p.place)", &incarnation, "claim.until")
     ));
     let text = format!("WITH {}\nSELECT lost.places, c.* FROM {source} LEFT JOIN claimed c ON true", with.join(",\n"));
@@ -286,7 +286,7 @@ async fn work_engine(client: &mut deadpool_postgres::Client, done: &[Ack], claim
                             RETURNING r.id, d.place),
                   claimed AS MATERIALIZED (SELECT id, nextval('fences') AS number
                                            FROM (SELECT * FROM taken ORDER BY place) o),
-                  kept AS (INSERT INTO claims (number, lane, incarnation, lease_until, tasks, unended)
+                  kept AS (INSERT INTO claims (number, lane, incarnation, lease_until, tasks, size)
                            SELECT number, 'engine', $2::text, {NOW} + $3::bigint, ARRAY[id::text], 1 FROM claimed
                            RETURNING number, incarnation, lease_until)
              SELECT {} FROM claimed c JOIN kept k ON k.number = c.number JOIN task_rows t ON t.id = c.id",

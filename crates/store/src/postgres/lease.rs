@@ -45,7 +45,7 @@ pub(super) const ACKED: &str = "state = CASE WHEN x.finished_at IS NULL THEN 'op
     failures = least(t.failures + x.failed, 65535), error = coalesce(x.error, t.error),
     stop = t.stop AND x.finished_at IS NULL";
 
-/// What `acked` tells of each: what [`waiting_again`] and [`counted`] work with.
+/// What `acked` tells of each: what [`waiting_again`] and [`COUNTED`] work with.
 pub(super) const ACKED_TELLS: &str =
     "x.ord, x.fence, x.state AS after, t.lane, t.priority, t.due_at, t.id, t.project, t.engine";
 
@@ -62,19 +62,17 @@ pub(super) fn waiting_again() -> [String; 2] {
     ]
 }
 
-/// Counts the ends of leases, so that a claim goes with its last. Nobody waits to be counted: a claim of which some were
-/// not stays until its lease ends.
-pub(super) fn counted() -> [String; 4] {
-    [
-        "ended AS MATERIALIZED (SELECT claim_of(fence) AS number, count(*)::integer AS n FROM acked
-                                WHERE after IS NOT NULL GROUP BY 1)",
-        "counted AS MATERIALIZED (SELECT c.number, c.unended - e.n AS unended
-                                  FROM claims c JOIN ended e ON e.number = c.number FOR UPDATE OF c SKIP LOCKED)",
-        "over AS (DELETE FROM claims c USING counted f WHERE c.number = f.number AND f.unended <= 0)",
-        "fewer AS (UPDATE claims c SET unended = f.unended FROM counted f WHERE c.number = f.number AND f.unended > 0)",
-    ]
-    .map(str::to_owned)
-}
+/// Counts the ends of leases, so that the reaper knows of which claim nothing is left.
+pub(super) const COUNTED: &str = "counted AS (INSERT INTO claim_ends (number, ended)
+    SELECT claim_of(fence), count(*) FROM acked WHERE after IS NOT NULL GROUP BY 1)";
+
+/// Puts claims away of which nothing is left.
+pub(super) const PUT_AWAY: &str = "
+    WITH told AS MATERIALIZED (SELECT number, sum(ended) AS ended FROM claim_ends GROUP BY number),
+         over AS (DELETE FROM claims c USING told t WHERE c.number = t.number AND c.size <= t.ended RETURNING c.number)
+    DELETE FROM claim_ends e USING told t
+    WHERE e.number = t.number
+      AND (e.number IN (SELECT number FROM over) OR NOT EXISTS (SELECT FROM claims c WHERE c.number = e.number))";
 
 #[cfg(test)]
 mod tests {

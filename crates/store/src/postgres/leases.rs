@@ -14,7 +14,7 @@ use crate::{
         PostgresStore,
         connect::{Connected, Connector, Role},
         fault,
-        lease::{NOW, READY, is_open, leases_of},
+        lease::{NOW, PUT_AWAY, READY, is_open, leases_of},
     },
     queue::{Beat, Heartbeat, Reaped},
 };
@@ -120,6 +120,7 @@ impl PostgresStore {
             is_open("h.fence")
         );
         let rows = self.read(&text, &[&i64::from(limit)]).await?;
+        self.read(PUT_AWAY, &[]).await?;
         let mut tasks: Vec<TaskId> = rows.iter().map(|row| TaskId(row.get(0))).collect();
         tasks.sort();
         if !tasks.is_empty() {

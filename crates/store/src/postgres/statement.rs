@@ -14,7 +14,7 @@ use domain::{
 
 use crate::{
     postgres::{
-        lease::{ACKED, ACKED_TELLS, READY, counted, is_open, waiting_again},
+        lease::{ACKED, ACKED_TELLS, COUNTED, READY, is_open, waiting_again},
         parameters::{Parameter, Parameters},
         records::Records,
         told,
@@ -465,7 +465,7 @@ impl<'a> Parts<'a> {
         if again {
             self.with.extend(waiting_again());
         }
-        self.with.extend(counted());
+        self.with.push(COUNTED.to_owned());
     }
 
     /// Ids as the table's key has them.

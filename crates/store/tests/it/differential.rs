@@ -146,7 +146,7 @@ impl Side<'_> {
         const TABLES: [&str; 7] = ["turns", "dedup", "unique_keys", "holds", "budgets", "reservations", "charges"];
         let own: &[&str] = match self.db.is_sqlite() {
             true => &["events", "tasks"],
-            false => &["event_batches", "task_rows", "tasks_ready", "tasks_scheduled", "claims"],
+            false => &["event_batches", "task_rows", "tasks_ready", "tasks_scheduled", "claims", "claim_ends"],
         };
         let names = Table::ALL.iter().map(|table| table.name()).chain(TABLES).chain(own.iter().copied());
         let sql: String = names.map(|name| format!("DELETE FROM {name};")).collect();

@@ -213,11 +213,6 @@ impl Db {
         self.task(id).await.state.name()
     }
 
-    /// The table that holds the events.
-    pub(crate) fn events_table(&self) -> &'static str {
-        if self.is_sqlite() { "events" } else { "event_batches" }
-    }
-
     /// The table that holds the tasks.
     pub(crate) fn tasks_table(&self) -> &'static str {
         if self.is_sqlite() { "tasks" } else { "task_rows" }

@@ -25,7 +25,7 @@ impl Looping {
         let control = Control::new(store.clone(), Clock::default());
         let (worker, waiting) = prepared(WorkerConfig::new(dir.path(), "none"), control);
         let claimed = store.work(Vec::new(), worker.claim_of(Lane::Fast, 1)).await.unwrap().tasks;
-        let lease = worker.leases.take(claimed[0].clone(), None).unwrap();
+        let lease = worker.leases.take(claimed[0].clone(), &worker.deadline(Duration::ZERO)).unwrap();
         Self { _dir: dir, store, worker, lease, waiting }
     }
 
