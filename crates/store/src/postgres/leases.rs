@@ -69,6 +69,9 @@ fn beat_text() -> String {
     )
 }
 
+/// How many claims whose time is over one look takes.
+const CLAIMS: u32 = 200;
+
 impl PostgresStore {
     pub(crate) async fn heartbeat(
         &self,
@@ -104,15 +107,16 @@ impl PostgresStore {
         // A claim stays while one of its tasks is held by somebody's row lock: the next time will tell.
         let text = format!(
             "WITH past AS MATERIALIZED (SELECT number FROM claims WHERE lease_until < {NOW}
-                                        ORDER BY number LIMIT $1 FOR UPDATE SKIP LOCKED),
+                                        ORDER BY number LIMIT {CLAIMS} FOR UPDATE SKIP LOCKED),
                   held AS MATERIALIZED (SELECT t.id, c.number, fence_of(c.number, u.place) AS fence FROM {}
                                         WHERE c.number = ANY(ARRAY(SELECT number FROM past))),
-                  free AS MATERIALIZED (SELECT t.id, h.fence FROM held h JOIN task_rows t ON t.id = h.id AND {}
+                  free AS MATERIALIZED (SELECT t.id, h.number, h.fence FROM held h JOIN task_rows t ON t.id = h.id AND {}
                                         ORDER BY t.id LIMIT $1 FOR NO KEY UPDATE OF t SKIP LOCKED),
                   ended AS (UPDATE task_rows t
                             SET past_fence = f.fence, due_at = {NOW}, crashes = least(t.crashes + 1, 65535)
                             FROM free f WHERE t.id = f.id RETURNING t.*),
                   again AS (INSERT INTO tasks_ready ({READY}) SELECT {READY} FROM ended),
+                  counted AS (INSERT INTO claim_ends (number, ended) SELECT number, count(*) FROM free GROUP BY 1),
                   gone AS (DELETE FROM claims WHERE number IN (SELECT number FROM past) AND NOT (number IN (
                                SELECT number FROM held WHERE NOT (id IN (SELECT id FROM free)))))
              SELECT id FROM ended",

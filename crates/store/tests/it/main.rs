@@ -7,6 +7,7 @@
 
 mod support;
 
+mod claims;
 mod commits;
 mod differential;
 mod events;

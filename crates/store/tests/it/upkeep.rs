@@ -2,6 +2,7 @@
 
 use domain::{
     commit::{Row, Subject, SubjectKind, Table, Then},
+    task::NewTask,
     time::Timestamp,
 };
 use store::Retention;
@@ -12,6 +13,7 @@ on_both!(
     what_is_old_goes_in_slices,
     keys_of_http_requests_go_earlier,
     unfinished_tasks_are_kept_however_old,
+    what_has_ended_goes_from_behind_many_that_wait,
     a_sound_ledger_has_no_findings,
     damage_is_found,
 );
@@ -64,6 +66,24 @@ async fn unfinished_tasks_are_kept_however_old(db: &mut Db) {
 
     assert_eq!(db.store.prune(&retention(at(9999), at(9999), at(9999), 100)).await.unwrap(), 1);
     assert_eq!(db.rows("SELECT id, state FROM tasks ORDER BY id").await, ["leased|leased", "ready|ready"]);
+}
+
+async fn what_has_ended_goes_from_behind_many_that_wait(db: &mut Db) {
+    for share in 0..45 {
+        let waiting = |n| NewTask { due_at: Some(at(5000)), ..noop(&format!("A{share:02}{n:02}")) };
+        db.applied((0..50).fold(commit(), |commit, n| commit.task(waiting(n)))).await;
+    }
+    for id in ["B", "C"] {
+        db.applied(commit().task(noop(id))).await;
+        let held = db.claim(1).await;
+        db.applied(commit().ack(ack(&held[0], Then::Done)).at(at(1))).await;
+    }
+
+    let slice = retention(at(0), at(0), at(60), 1);
+    for gone in [1, 1, 0, 0] {
+        assert_eq!(db.store.prune(&slice).await.unwrap(), gone);
+    }
+    assert_eq!(db.rows("SELECT max(id), count(*) FROM tasks").await, ["A4449|2250"]);
 }
 
 async fn a_sound_ledger_has_no_findings(db: &mut Db) {

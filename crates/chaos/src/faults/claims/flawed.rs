@@ -1,4 +1,6 @@
-//! The controls: a queue over the same table, whose claims take no lock or whose ends ask for no fence.
+//! The controls: a queue over the same tables, whose claims take no lock or whose ends ask for no fence.
+
+mod postgres;
 
 use std::sync::Mutex;
 
@@ -11,8 +13,8 @@ use domain::{
 };
 use rusqlite::Connection;
 use store::{Claim, StoreError, Worked};
-use tokio_postgres::Client;
 
+use self::postgres::Postgres;
 use super::register::fence_of;
 use crate::{fault::Setting, ledgers::Ledgers};
 
@@ -35,7 +37,7 @@ pub(super) struct Flawed {
 
 enum Way {
     Sqlite(Mutex<Connection>),
-    Postgres(Client),
+    Postgres(Postgres),
 }
 
 impl std::fmt::Debug for Way {
@@ -44,7 +46,7 @@ impl std::fmt::Debug for Way {
     }
 }
 
-const READY: &str = "SELECT id FROM tasks WHERE state = 'ready' ORDER BY priority, due_at, id LIMIT $1";
+const READY: &str = "SELECT id FROM tasks WHERE state = 'ready' ORDER BY priority, due_at, id LIMIT ?1";
 /// Draws a fence on SQLite, as the ledger counts them.
 const DRAW: &str = "UPDATE counters SET value = value + 1 WHERE name = 'fences' RETURNING value";
 
@@ -53,7 +55,7 @@ impl Flawed {
         let mut ways = Vec::new();
         for _ in 0..CONNECTIONS {
             ways.push(match ledgers.database_url() {
-                Some(url) => Way::Postgres(testkit::database::connect(&url).await?),
+                Some(url) => Way::Postgres(Postgres::connect(&url, flaw).await?),
                 None => {
                     let conn = Connection::open(setting.dir.join("pilothouse.db"))?;
                     conn.busy_timeout(std::time::Duration::from_secs(10))?;
@@ -71,34 +73,34 @@ impl Flawed {
         let place = claim.incarnation.bytes().map(usize::from).sum::<usize>() + done.len() + claim.limit as usize;
         let worked = match &self.ways[place % self.ways.len()] {
             Way::Sqlite(conn) => host::task::block_here(|| self.work_sqlite(conn, done, &claim)),
-            Way::Postgres(client) => self.work_postgres(client, done, &claim).await,
+            Way::Postgres(postgres) => postgres.work(done, &claim).await,
         };
         worked.map_err(|error| StoreError::Unavailable { reason: format!("{error:#}") })
     }
 
     fn ends(&self) -> &'static str {
         match self.flaw {
-            Flaw::NoLock => "id = $1 AND fence = $2",
+            Flaw::NoLock => "id = ?1 AND fence = ?2",
             // The fence is there, and is nothing that anybody looks at.
-            Flaw::NoFence => "id = $1 AND $2 > 0",
+            Flaw::NoFence => "id = ?1 AND ?2 > 0",
         }
     }
 
-    /// What the rows become; `$3` is the state.
+    /// What the rows become; `?3` is the state.
     fn end(&self) -> String {
         format!(
-            "UPDATE tasks SET state = $3, finished_at = CASE WHEN $3 = 'done' THEN due_at END,
+            "UPDATE tasks SET state = ?3, finished_at = CASE WHEN ?3 = 'done' THEN due_at END,
                     fence = NULL, incarnation = NULL, lease_until = NULL
              WHERE {} AND state = 'leased'",
             self.ends()
         )
     }
 
-    fn lease(&self, fence: &str) -> String {
+    fn lease(&self) -> String {
         let looks_again = if self.flaw == Flaw::NoLock { "state IN ('ready', 'leased')" } else { "state = 'ready'" };
         format!(
-            "UPDATE tasks SET state = 'leased', fence = {fence}, incarnation = $2, lease_until = $3
-             WHERE id = $1 AND {looks_again}"
+            "UPDATE tasks SET state = 'leased', fence = ?4, incarnation = ?2, lease_until = ?3
+             WHERE id = ?1 AND {looks_again}"
         )
     }
 
@@ -119,44 +121,21 @@ impl Flawed {
         let mut fenced = Vec::new();
         for ack in done {
             let state = state_after(&ack.then);
-            if conn.execute(&numbered(&self.end()), (ack.task.as_str(), ack.fence.0, state))? == 0 {
+            if conn.execute(&self.end(), (ack.task.as_str(), ack.fence.0, state))? == 0 {
                 fenced.push(ack);
             }
         }
         let ready: Vec<String> = {
-            let mut statement = conn.prepare_cached(&numbered(READY))?;
+            let mut statement = conn.prepare_cached(READY)?;
             statement.query_map([claim.limit], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?
         };
         let until = claim.now.after(claim.lease);
         let mut tasks = Vec::new();
         for id in ready {
             let drawn: i64 = conn.query_row(DRAW, (), |row| row.get(0))?;
-            let lease = numbered(&self.lease("$4"));
-            let leased = conn.execute(&lease, (&id, &claim.incarnation, until.as_micros(), drawn))?;
+            let leased = conn.execute(&self.lease(), (&id, &claim.incarnation, until.as_micros(), drawn))?;
             if leased > 0 {
                 tasks.push(task(id, drawn, claim, until));
-            }
-        }
-        Ok(Worked { fenced, tasks })
-    }
-
-    async fn work_postgres(&self, client: &Client, done: Vec<Ack>, claim: &Claim) -> Result<Worked> {
-        let mut fenced = Vec::new();
-        for ack in done {
-            let state = state_after(&ack.then);
-            let end = self.end().replace("$2 > 0", "$2::bigint > 0").replace("$3", "$3::text");
-            if client.execute(&end, &[&ack.task.as_str(), &ack.fence.0, &state]).await? == 0 {
-                fenced.push(ack);
-            }
-        }
-        let ready = client.query(&READY.replace("$1", "$1::bigint"), &[&i64::from(claim.limit)]).await?;
-        let until = claim.now.after(claim.lease);
-        let mut tasks = Vec::new();
-        let lease = format!("{} RETURNING fence", self.lease("nextval('fences')"));
-        for row in ready {
-            let id: String = row.get(0);
-            if let Some(row) = client.query_opt(&lease, &[&id, &claim.incarnation, &until.as_micros()]).await? {
-                tasks.push(task(id, row.get(0), claim, until));
             }
         }
         Ok(Worked { fenced, tasks })
@@ -168,11 +147,6 @@ fn state_after(then: &Then) -> &'static str {
         Then::Again { .. } => "ready",
         Then::Done | Then::Dead { .. } | Then::Keep => "done",
     }
-}
-
-/// SQLite numbers `$1` by first appearance; `?1` is what it says.
-fn numbered(sql: &str) -> String {
-    sql.replace('$', "?")
 }
 
 fn task(id: String, fence: i64, claim: &Claim, until: Timestamp) -> Task {
