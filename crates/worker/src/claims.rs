@@ -32,11 +32,11 @@ use crate::{
 const ACKNOWLEDGE_AT_LEAST_EVERY: Duration = Duration::from_secs(1);
 /// How long at most until a claim is tried again that failed.
 const CLAIM_AT_LEAST_EVERY: Duration = Duration::from_secs(5);
-/// The most tasks that one claim takes: half of the usual room, so that handlers work while the ledger is written.
+/// The most tasks that one claim takes: a third of the usual room, so that handlers work while the ledger is written.
 const TOGETHER: usize = 500;
-/// How many claims of quick tasks are under way at once: while the ledger carries one out, what the other brought is
-/// handled, and the ledger never waits for either.
-const AT_ONCE: usize = 2;
+/// How many claims of quick tasks are under way at once: while the ledger carries out one and flushes another, what the
+/// third brought is handled, and none of them waits for the others.
+const AT_ONCE: usize = 3;
 /// What makes another claim beside one that is under way worth its commit: so many acknowledgements, or room for so many
 /// tasks while more are waiting than were taken.
 const WORTH_ANOTHER: usize = 64;

@@ -127,7 +127,7 @@ impl WorkerConfig {
             engine_path: host::process::DEFAULT_PATH.to_owned(),
             engine_limits: EngineLimits::default(),
             local_repositories: LocalPolicy::Nothing,
-            fast_slots: 1024,
+            fast_slots: 1536,
             engine_slots: 8,
             caps: Caps::default(),
             lease: domain::task::LEASE,

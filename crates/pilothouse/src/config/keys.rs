@@ -187,7 +187,7 @@ pub(crate) const KEYS: &[Key] = &[
     key("worker.engine_slots", ONE_OR_MORE, Some("8"), "engines and jobs at once in this process"),
     key("worker.engine_stall", Kind::Duration, Some("3m"), "how long an engine may only wait for its model"),
     key("worker.engine_wall", Kind::Duration, Some("1h"), "how long one run of an engine may take"),
-    key("worker.fast_slots", ONE_OR_MORE, Some("1024"), "other tasks at once in this process"),
+    key("worker.fast_slots", ONE_OR_MORE, Some("1536"), "other tasks at once in this process"),
     key(
         "worker.lease",
         // Three heartbeats have to fit into it, each with its way to the database and back.

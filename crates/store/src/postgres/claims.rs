@@ -24,11 +24,10 @@ use crate::{
     postgres::{
         PostgresStore, batch,
         fault::Fault,
-        lease::{ACKED, ACKED_TELLS, COUNTED, NOW, SLICE, is_open, leased_columns, leases_of, waiting_again},
+        lease::{ACKED, ACKED_TELLS, COUNTED, NOW, Outcome, SLICE, is_open, leased_columns, leases_of, waiting_again},
         parameters::{Parameter, Parameters},
         patience::Lent,
         records::Records,
-        statement::Outcome,
         tasks::task,
     },
     queue::{Claim, Worked},

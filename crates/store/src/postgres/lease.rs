@@ -4,7 +4,12 @@
 //! counts while its claim is there and names the task, and the task is open and no lease under this fence or a later one
 //! has ended (`past_fence`). So a claim changes no task, and the end of a lease changes one row and no index.
 
-use crate::task_row::TASK_COLUMNS;
+use domain::{
+    commit::Then,
+    ids::{Fence, TaskId},
+};
+
+use crate::{postgres::records::Records, task_row::TASK_COLUMNS};
 
 /// The database's clock in microseconds. It moves within a statement; leases only grow by that.
 pub(super) const NOW: &str = "(extract(epoch from clock_timestamp()) * 1000000)::bigint";
@@ -73,6 +78,54 @@ pub(super) const PUT_AWAY: &str = "
     DELETE FROM claim_ends e USING told t
     WHERE e.number = t.number
       AND (e.number IN (SELECT number FROM over) OR NOT EXISTS (SELECT FROM claims c WHERE c.number = e.number))";
+
+/// The columns of a task after its acknowledgement, as `domain::task::Task::acknowledge` says.
+#[derive(Debug)]
+pub(super) struct Outcome<'a> {
+    state: &'static str,
+    due_at: Option<i64>,
+    finished_at: Option<i64>,
+    failed: i32,
+    error: Option<&'a str>,
+}
+
+impl<'a> Outcome<'a> {
+    /// `None`: still leased.
+    pub(super) fn of(then: &'a Then, now: i64) -> Option<Self> {
+        match then {
+            Then::Keep => None,
+            Then::Done => Some(Self { state: "done", due_at: None, finished_at: Some(now), failed: 0, error: None }),
+            Then::Dead { error } => {
+                Some(Self { state: "dead", due_at: None, finished_at: Some(now), failed: 0, error: Some(error) })
+            }
+            Then::Again { due_at, failed } => Some(Self {
+                state: if due_at.as_micros() > now { "scheduled" } else { "ready" },
+                due_at: Some(due_at.as_micros()),
+                finished_at: None,
+                failed: i32::from(failed.is_some()),
+                error: failed.as_deref(),
+            }),
+        }
+    }
+
+    /// Whether nothing more is to be done.
+    pub(super) fn is_final(&self) -> bool {
+        self.finished_at.is_some()
+    }
+
+    pub(super) fn write(&self, records: &mut Records, ord: i32, task: &TaskId, fence: Fence) {
+        records
+            .record()
+            .int(ord)
+            .text(task.as_str())
+            .big(fence.0)
+            .text(self.state)
+            .maybe_big(self.due_at)
+            .maybe_big(self.finished_at)
+            .int(self.failed)
+            .maybe_text(self.error);
+    }
+}
 
 #[cfg(test)]
 mod tests {

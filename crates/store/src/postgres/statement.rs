@@ -1,20 +1,18 @@
 //! One statement for any number of commits: a data-modifying WITH over arrays.
 //!
 //! The text holds exactly the parts that its commits need, put together from constant pieces, so that equal shapes share
-//! one prepared statement; every value is bound. First what the commits believe is looked at (tasks and expects are locked,
-//! each in order of its key; new heads must not be there yet, nor dedup keys when they are looked up). What fits changes its heads, each at the
-//! version it believes in, and what has changed them is applied, all in one snapshot and one transaction. A row that
-//! another node adds or changes meanwhile fails the statement or leaves its commit out. Commits of one statement share no
-//! row (see `batch`). Answers the places of the applied.
+//! one prepared statement; every value is bound. First what the commits believe is looked at (tasks and expects are
+//! locked, each in order of its key; new heads must not be there yet, nor dedup keys when they are looked up). What fits
+//! changes its heads, each at the version it believes in, and what has changed them is applied, all in one snapshot and
+//! one transaction. A row that another node adds or changes meanwhile fails the statement or leaves its commit out.
+//! Commits of one statement share no row (see `batch`). Answers the places of the applied.
 
-use domain::{
-    commit::{At, Commit, Row, SubjectKind, Table, Then},
-    ids::{Fence, TaskId},
-};
+mod queue;
+
+use domain::commit::{At, Commit, Row, SubjectKind, Table};
 
 use crate::{
     postgres::{
-        lease::{ACKED, ACKED_TELLS, COUNTED, READY, is_open, waiting_again},
         parameters::{Parameter, Parameters},
         records::Records,
         told,
@@ -120,25 +118,6 @@ impl<'a> Parts<'a> {
         }
         let source = self.parameters.rows("commit_in", records);
         self.with.push(format!("op AS (SELECT * FROM {source})"));
-    }
-
-    /// The acknowledged tasks that are still leased under the fence.
-    fn held(&mut self, commits: &[Numbered<'a>]) {
-        let tasks: Vec<&str> =
-            commits.iter().filter_map(|(_, c)| c.ack.as_ref()).map(|ack| ack.task.as_str()).collect();
-        if tasks.is_empty() {
-            return;
-        }
-        let tasks = self.parameters.bind(Parameter::Texts(tasks));
-        self.with.push(format!(
-            "held AS MATERIALIZED (SELECT t.id, op.fence
-                                   FROM op JOIN claims c ON c.number = claim_of(op.fence)
-                                   JOIN task_rows t ON t.id = op.task AND {}
-                                   WHERE t.id = ANY({tasks}) AND c.tasks[place_of(op.fence)] = op.task
-                                   ORDER BY t.id FOR NO KEY UPDATE OF t)",
-            is_open("op.fence")
-        ));
-        self.conditions.push("(op.task IS NULL OR (op.task, op.fence) IN (SELECT id, fence FROM held))".to_owned());
     }
 
     /// The heads that must not exist yet.
@@ -331,143 +310,6 @@ impl<'a> Parts<'a> {
         ));
     }
 
-    fn tasks(&mut self, commits: &[Numbered<'a>]) {
-        let count = commits.iter().map(|(_, commit)| commit.tasks.len()).sum();
-        if count == 0 {
-            return;
-        }
-        let mut records = Records::of(count);
-        let (mut is_some_ready, mut is_some_scheduled) = (false, false);
-        for (ord, commit) in commits {
-            let now = commit.cause.now;
-            for task in &commit.tasks {
-                let due_at = task.due_at.unwrap_or(now);
-                let is_ready = due_at <= now;
-                is_some_ready |= is_ready;
-                is_some_scheduled |= !is_ready;
-                records
-                    .record()
-                    .int(*ord)
-                    .text(task.id.as_str())
-                    .text(task.kind.as_str())
-                    .text(task.kind.lane().as_str())
-                    .text(task.subject.kind.as_str())
-                    .text(&task.subject.id)
-                    .maybe_big(task.project)
-                    .maybe_text(task.engine.as_deref())
-                    .text(&task.payload)
-                    .small(task.priority)
-                    .text(if is_ready { "ready" } else { "scheduled" })
-                    .big(due_at.as_micros())
-                    .int(i32::from(task.max_failures));
-            }
-        }
-        let source = self.parameters.rows("task_in", records);
-        self.with.push(format!(
-            "asked AS MATERIALIZED (SELECT x.*, a.now FROM {source} JOIN applied a ON a.ord = x.ord),
-             stored AS (INSERT INTO task_rows (id, kind, lane, subject_kind, subject, project, engine, payload, priority,
-                                               due_at, max_failures, created_at)
-               SELECT id, kind, lane, subject_kind, subject, project, engine, payload, priority, due_at, max_failures, now
-               FROM asked)"
-        ));
-        if is_some_ready {
-            let ready = format!("INSERT INTO tasks_ready ({READY}) SELECT {READY} FROM asked WHERE state = 'ready'");
-            self.with.push(format!("made_ready AS ({ready})"));
-        }
-        if is_some_scheduled {
-            self.with.push(
-                "scheduled AS (INSERT INTO tasks_scheduled (due_at, id)
-                               SELECT due_at, id FROM asked WHERE state = 'scheduled')"
-                    .to_owned(),
-            );
-        }
-    }
-
-    /// Takes waiting tasks back, and tells those to stop that are leased, were told before, or have begun. Those that
-    /// these commits add are not seen, those they acknowledge are left alone; an acknowledgement that did not count spares
-    /// nothing.
-    fn withdrawals(&mut self, commits: &[Numbered<'a>]) {
-        let mut records = Records::default();
-        let mut subjects = Vec::new();
-        for (ord, commit) in commits {
-            for withdraw in &commit.withdraw {
-                let (kind, subject) = (withdraw.subject.kind.as_str(), withdraw.subject.id.as_str());
-                subjects.push(subject);
-                if withdraw.kinds.is_empty() {
-                    records.record().int(*ord).text(kind).text(subject).maybe_text(None);
-                }
-                for task in &withdraw.kinds {
-                    records.record().int(*ord).text(kind).text(subject).text(task.as_str());
-                }
-            }
-        }
-        if records.is_empty() {
-            return;
-        }
-        let begun = commits.iter().flat_map(|(_, c)| rules::begun(c)).collect();
-        let begun = self.parameters.bind(Parameter::Texts(begun));
-        let subjects = self.parameters.bind(Parameter::Texts(subjects));
-        let source = self.parameters.rows("withdraw_in", records);
-        // What waits is what can be taken out of the queue, and what cannot is leased; a task whose lease ends at this
-        // very moment may be in neither, so the statement fails and sees it the next time.
-        self.with.push(format!(
-            "meant AS MATERIALIZED (
-               SELECT t.*, a.now, t.stop OR t.id = ANY({begun}) AS told
-               FROM {source} JOIN applied a ON a.ord = x.ord
-               JOIN task_rows t ON t.subject_kind = x.subject_kind AND t.subject = x.subject
-                                AND (x.kind IS NULL OR t.kind = x.kind)
-               WHERE t.subject = ANY({subjects}) AND t.state = 'open' AND t.subject_kind <> 'message'
-                 AND NOT (t.id IN (SELECT task FROM applied WHERE task IS NOT NULL))),
-             seized AS MATERIALIZED (
-               SELECT t.id, t.past_fence FROM task_rows t
-               WHERE t.id = ANY(ARRAY(SELECT id FROM meant)) AND t.state = 'open' ORDER BY t.id FOR NO KEY UPDATE),
-             out AS (
-               DELETE FROM tasks_ready r USING meant m JOIN seized s ON s.id = m.id
-               WHERE r.lane = m.lane AND r.priority = m.priority AND r.due_at = m.due_at AND r.id = m.id
-               RETURNING r.id),
-             unscheduled AS (
-               DELETE FROM tasks_scheduled w USING meant m JOIN seized s ON s.id = m.id
-               WHERE w.due_at = m.due_at AND w.id = m.id RETURNING w.id),
-             withdrawn AS (
-               UPDATE task_rows t
-               SET state = CASE WHEN s.past_fence <> m.past_fence AND overtaken() THEN t.state
-                                WHEN w.id IS NULL OR m.told THEN 'open' ELSE 'withdrawn' END,
-                   stop = w.id IS NULL OR m.told,
-                   finished_at = CASE WHEN w.id IS NULL OR m.told THEN NULL ELSE m.now END,
-                   due_at = CASE WHEN w.id IS NOT NULL AND m.told THEN least(t.due_at, m.now) ELSE t.due_at END
-               FROM meant m JOIN seized s ON s.id = m.id
-               LEFT JOIN (SELECT id FROM out UNION ALL SELECT id FROM unscheduled) w ON w.id = m.id
-               WHERE t.id = m.id RETURNING t.*, w.id IS NOT NULL AND m.told AS waits),
-             told_now AS (INSERT INTO tasks_ready ({READY}) SELECT {READY} FROM withdrawn WHERE waits)"
-        ));
-    }
-
-    /// What becomes of the tasks the commits were made for; they are locked since `held`.
-    fn acknowledgements(&mut self, commits: &[Numbered<'a>]) {
-        let mut records = Records::default();
-        let (mut ids, mut again) = (Vec::new(), false);
-        for (ord, commit) in commits {
-            let Some(ack) = &commit.ack else { continue };
-            let Some(outcome) = Outcome::of(&ack.then, commit.cause.now.as_micros()) else { continue };
-            ids.push(ack.task.as_str());
-            again |= !outcome.is_final();
-            outcome.write(&mut records, *ord, &ack.task, ack.fence);
-        }
-        if records.is_empty() {
-            return;
-        }
-        let ids = self.parameters.bind(Parameter::Texts(ids));
-        let source = self.parameters.rows("ack_in", records);
-        self.with.push(format!(
-            "acked AS (UPDATE task_rows t SET {ACKED} FROM {source} JOIN applied a ON a.ord = x.ord
-                       WHERE t.id = x.id AND t.id = ANY({ids}) RETURNING {ACKED_TELLS})"
-        ));
-        if again {
-            self.with.extend(waiting_again());
-        }
-        self.with.push(COUNTED.to_owned());
-    }
-
     /// Ids as the table's key has them.
     fn ids(&mut self, table: Table, ids: &[&'a str]) -> String {
         self.parameters.bind(match table.has_integer_ids() {
@@ -491,54 +333,6 @@ impl<'a> Parts<'a> {
                 .text(&row.body);
         }
         self.parameters.rows("row_in", records)
-    }
-}
-
-/// The columns of a task after its acknowledgement, as `domain::task::Task::acknowledge` says.
-#[derive(Debug)]
-pub(super) struct Outcome<'a> {
-    state: &'static str,
-    due_at: Option<i64>,
-    finished_at: Option<i64>,
-    failed: i32,
-    error: Option<&'a str>,
-}
-
-impl<'a> Outcome<'a> {
-    /// `None`: still leased.
-    pub(super) fn of(then: &'a Then, now: i64) -> Option<Self> {
-        match then {
-            Then::Keep => None,
-            Then::Done => Some(Self { state: "done", due_at: None, finished_at: Some(now), failed: 0, error: None }),
-            Then::Dead { error } => {
-                Some(Self { state: "dead", due_at: None, finished_at: Some(now), failed: 0, error: Some(error) })
-            }
-            Then::Again { due_at, failed } => Some(Self {
-                state: if due_at.as_micros() > now { "scheduled" } else { "ready" },
-                due_at: Some(due_at.as_micros()),
-                finished_at: None,
-                failed: i32::from(failed.is_some()),
-                error: failed.as_deref(),
-            }),
-        }
-    }
-
-    /// Whether nothing more is to be done.
-    pub(super) fn is_final(&self) -> bool {
-        self.finished_at.is_some()
-    }
-
-    pub(super) fn write(&self, records: &mut Records, ord: i32, task: &TaskId, fence: Fence) {
-        records
-            .record()
-            .int(ord)
-            .text(task.as_str())
-            .big(fence.0)
-            .text(self.state)
-            .maybe_big(self.due_at)
-            .maybe_big(self.finished_at)
-            .int(self.failed)
-            .maybe_text(self.error);
     }
 }
 
