@@ -282,15 +282,15 @@ async fn work_engine(client: &mut deadpool_postgres::Client, done: &[Ack], claim
         let ids: Vec<&str> = chosen.iter().map(|candidate| candidate.id.as_str()).collect();
         let text = format!(
             "WITH taken AS (DELETE FROM tasks_ready r
-                            USING unnest($1::text[]) WITH ORDINALITY d (id, place) JOIN task_rows t ON t.id = d.id
-                            WHERE r.lane = t.lane AND r.priority = t.priority AND r.due_at = t.due_at AND r.id = t.id
-                            RETURNING r.id, d.place),
+                            USING unnest($1::text[]) WITH ORDINALITY d (id, place)
+                            WHERE r.lane = 'engine' AND r.id = d.id RETURNING r.id, d.place),
                   claimed AS MATERIALIZED (SELECT id, nextval('fences') AS number
                                            FROM (SELECT * FROM taken ORDER BY place) o),
                   kept AS (INSERT INTO claims (number, lane, incarnation, lease_until, tasks, size)
                            SELECT number, 'engine', $2::text, {NOW} + $3::bigint, ARRAY[id::text], 1 FROM claimed
                            RETURNING number, incarnation, lease_until)
-             SELECT {} FROM claimed c JOIN kept k ON k.number = c.number JOIN task_rows t ON t.id = c.id",
+             SELECT {} FROM claimed c JOIN kept k ON k.number = c.number JOIN task_rows t ON t.id = c.id
+             WHERE t.id = ANY($1::text[])",
             leased_columns("fence_of(c.number, 1)", "k.incarnation", "k.lease_until")
         );
         let statement = tx.prepare_cached(&text).await.map_err(|error| Fault::of(&error))?;
@@ -343,7 +343,9 @@ async fn candidates(tx: &Transaction<'_>, limit: u32) -> Result<Vec<Candidate>, 
 async fn leased(tx: &Transaction<'_>) -> Result<Leased, Fault> {
     let statement = tx
         .prepare_cached(&format!(
-            "SELECT t.project, t.engine, count(*) FROM {} WHERE c.lane = 'engine' GROUP BY 1, 2",
+            "SELECT t.project, t.engine, count(*) FROM {}
+             WHERE c.lane = 'engine' AND t.id = ANY(ARRAY(SELECT tasks[1] FROM claims WHERE lane = 'engine'))
+             GROUP BY 1, 2",
             leases_of("claims c")
         ))
         .await

@@ -23,7 +23,8 @@ impl<'a> Parts<'a> {
             "held AS MATERIALIZED (SELECT t.id, op.fence
                                    FROM op JOIN claims c ON c.number = claim_of(op.fence)
                                    JOIN task_rows t ON t.id = op.task AND {}
-                                   WHERE t.id = ANY({tasks}) AND c.tasks[place_of(op.fence)] = op.task
+                                   WHERE t.id = ANY({tasks}) AND c.number = ANY(ARRAY(SELECT claim_of(fence) FROM op))
+                                     AND c.tasks[place_of(op.fence)] = op.task
                                    ORDER BY t.id FOR NO KEY UPDATE OF t)",
             is_open("op.fence")
         ));
@@ -108,7 +109,8 @@ impl<'a> Parts<'a> {
         let subjects = self.parameters.bind(Parameter::Texts(subjects));
         let source = self.parameters.rows("withdraw_in", records);
         // What waits is what can be taken out of the queue, and what cannot is leased; a task whose lease ends at this
-        // very moment may be in neither, so the statement fails and sees it the next time.
+        // very moment may be in neither, so the statement fails and sees it the next time. Rows of the queue are found
+        // one by one, by their keys: a join would read all of it.
         self.with.push(format!(
             "meant AS MATERIALIZED (
                SELECT t.*, a.now, t.stop OR t.id = ANY({begun}) AS told
@@ -121,12 +123,16 @@ impl<'a> Parts<'a> {
                SELECT t.id, t.past_fence FROM task_rows t
                WHERE t.id = ANY(ARRAY(SELECT id FROM meant)) AND t.state = 'open' ORDER BY t.id FOR NO KEY UPDATE),
              out AS (
-               DELETE FROM tasks_ready r USING meant m JOIN seized s ON s.id = m.id
-               WHERE r.lane = m.lane AND r.priority = m.priority AND r.due_at = m.due_at AND r.id = m.id
-               RETURNING r.id),
+               DELETE FROM tasks_ready WHERE ctid = ANY(ARRAY(
+                 SELECT (SELECT r.ctid FROM tasks_ready r
+                         WHERE r.lane = m.lane AND r.priority = m.priority AND r.due_at = m.due_at AND r.id = m.id)
+                 FROM meant m JOIN seized s ON s.id = m.id))
+               RETURNING id),
              unscheduled AS (
-               DELETE FROM tasks_scheduled w USING meant m JOIN seized s ON s.id = m.id
-               WHERE w.due_at = m.due_at AND w.id = m.id RETURNING w.id),
+               DELETE FROM tasks_scheduled WHERE ctid = ANY(ARRAY(
+                 SELECT (SELECT w.ctid FROM tasks_scheduled w WHERE w.due_at = m.due_at AND w.id = m.id)
+                 FROM meant m JOIN seized s ON s.id = m.id))
+               RETURNING id),
              withdrawn AS (
                UPDATE task_rows t
                SET state = CASE WHEN s.past_fence <> m.past_fence AND overtaken() THEN t.state
@@ -136,7 +142,7 @@ impl<'a> Parts<'a> {
                    due_at = CASE WHEN w.id IS NOT NULL AND m.told THEN least(t.due_at, m.now) ELSE t.due_at END
                FROM meant m JOIN seized s ON s.id = m.id
                LEFT JOIN (SELECT id FROM out UNION ALL SELECT id FROM unscheduled) w ON w.id = m.id
-               WHERE t.id = m.id RETURNING t.*, w.id IS NOT NULL AND m.told AS waits),
+               WHERE t.id = m.id AND t.id = ANY(ARRAY(SELECT id FROM seized)) RETURNING t.*, w.id IS NOT NULL AND m.told AS waits),
              told_now AS (INSERT INTO tasks_ready ({READY}) SELECT {READY} FROM withdrawn WHERE waits)"
         ));
     }
