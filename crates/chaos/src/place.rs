@@ -1,6 +1,10 @@
 //! Where a campaign happens: its directory, its catalog, its ledger.
 
-use std::path::{Path, PathBuf};
+use std::{
+    io::ErrorKind,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::{Context, Result};
 use store::{Store, StoreConfig};
@@ -11,6 +15,10 @@ use crate::fault::Backend;
 
 /// The name by which our own connections to PostgreSQL are told from those of nodes.
 const OURS: &str = "pilothouse_chaos";
+
+/// Within which nothing writes any more that a killed node had begun, and how often that is looked at.
+const SETTLED: Duration = Duration::from_secs(10);
+const LOOK: Duration = Duration::from_millis(50);
 
 /// What the jobs run: a mark, a pause, a mark, a code. A mark begins with a line of its own, because what was written
 /// before it may have been killed in the middle.
@@ -142,7 +150,7 @@ impl Place {
             if others == 0 {
                 return wait_for_events(&client).await;
             }
-            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
         anyhow::bail!("PostgreSQL still serves clients that are dead")
     }
@@ -156,9 +164,19 @@ impl Place {
     }
 }
 
-/// Removes a directory with what may be ten thousands of files, which takes seconds: other faults go on meanwhile.
+/// Removes a directory with what may be ten thousands of files, which takes seconds: other faults go on meanwhile. What a
+/// killed node had begun, to find out about its machine, may still write there for a moment.
 pub async fn remove_dir(dir: PathBuf) -> Result<()> {
-    Ok(host::task::spawn_blocking("removal", move || std::fs::remove_dir_all(dir)).await??)
+    let started = host::clock::monotonic();
+    loop {
+        let dir = dir.clone();
+        match host::task::spawn_blocking("removal", move || std::fs::remove_dir_all(dir)).await? {
+            Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty && started.elapsed() < SETTLED => {
+                tokio::time::sleep(LOOK).await;
+            }
+            removed => return Ok(removed?),
+        }
+    }
 }
 
 fn copy_ledger(from: &Path, to: &Path) -> std::io::Result<()> {
@@ -166,7 +184,7 @@ fn copy_ledger(from: &Path, to: &Path) -> std::io::Result<()> {
         let name = format!("pilothouse.db{suffix}");
         let (from, to) = (from.join(&name), to.join(&name));
         match std::fs::remove_file(&to) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
             _ => {}
         }
         // The shared memory is rebuilt from the log.
@@ -187,7 +205,7 @@ async fn wait_for_events(client: &tokio_postgres::Client) -> Result<()> {
         if past {
             return Ok(());
         }
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
     anyhow::bail!("another transaction on this server stays open and holds the events back")
 }
