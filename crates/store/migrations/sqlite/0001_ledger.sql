@@ -2,6 +2,10 @@
 --
 -- Instants are microseconds since 1970, UTC; money is micro-USD; documents are JSON text. Rows of subjects share one
 -- envelope. Tables that are only ever found by a short text key have no rowid: one b-tree less to write.
+--
+-- Which words a column may hold is said with OR: for an IN of more than two, SQLite makes a table of them for each row
+-- that it checks, which cost more than to store the row. That documents are JSON is checked before they come here, and
+-- by the check of the whole ledger.
 
 CREATE TABLE meta (
     key   TEXT NOT NULL PRIMARY KEY,
@@ -23,7 +27,7 @@ CREATE TABLE projects (
     parent     TEXT,
     ordinal    INTEGER NOT NULL,
     name       TEXT,
-    body       TEXT    NOT NULL CHECK (json_valid(body)),
+    body       TEXT    NOT NULL,
     commit_id  TEXT    NOT NULL,
     created_at INTEGER NOT NULL,
     updated_at INTEGER NOT NULL
@@ -34,11 +38,13 @@ CREATE INDEX projects_by_name ON projects (name, ordinal, id) WHERE name IS NOT 
 CREATE TABLE protocols (
     id         INTEGER NOT NULL PRIMARY KEY CHECK (id > 0),
     version    INTEGER NOT NULL CHECK (version > 0),
-    status     TEXT    NOT NULL CHECK (status IN ('pending', 'planning', 'planned', 'running', 'paused', 'blocked', 'failed', 'cancelled', 'completed')),
+    status     TEXT    NOT NULL CHECK (
+        status = 'pending' OR status = 'planning' OR status = 'planned' OR status = 'running' OR status = 'paused'
+        OR status = 'blocked' OR status = 'failed' OR status = 'cancelled' OR status = 'completed'),
     parent     TEXT,
     ordinal    INTEGER NOT NULL,
     name       TEXT,
-    body       TEXT    NOT NULL CHECK (json_valid(body)),
+    body       TEXT    NOT NULL,
     commit_id  TEXT    NOT NULL,
     created_at INTEGER NOT NULL,
     updated_at INTEGER NOT NULL
@@ -50,11 +56,13 @@ CREATE INDEX protocols_by_name ON protocols (name, ordinal, id) WHERE name IS NO
 CREATE TABLE steps (
     id         INTEGER NOT NULL PRIMARY KEY CHECK (id > 0),
     version    INTEGER NOT NULL CHECK (version > 0),
-    status     TEXT    NOT NULL CHECK (status IN ('pending', 'running', 'needs_qa', 'completed', 'failed', 'blocked', 'skipped', 'timed_out', 'cancelled')),
+    status     TEXT    NOT NULL CHECK (
+        status = 'pending' OR status = 'running' OR status = 'needs_qa' OR status = 'completed' OR status = 'failed'
+        OR status = 'blocked' OR status = 'skipped' OR status = 'timed_out' OR status = 'cancelled'),
     parent     TEXT,
     ordinal    INTEGER NOT NULL,
     name       TEXT,
-    body       TEXT    NOT NULL CHECK (json_valid(body)),
+    body       TEXT    NOT NULL,
     commit_id  TEXT    NOT NULL,
     created_at INTEGER NOT NULL,
     updated_at INTEGER NOT NULL
@@ -64,11 +72,14 @@ CREATE INDEX steps_by_parent ON steps (parent, ordinal, id) WHERE parent IS NOT 
 CREATE TABLE runs (
     id         TEXT    NOT NULL PRIMARY KEY CHECK (id <> ''),
     version    INTEGER NOT NULL CHECK (version > 0),
-    status     TEXT    NOT NULL CHECK (status IN ('AwaitingApproval', 'Dispatching', 'Running', 'Succeeded', 'Failed', 'Denied', 'Expired', 'Blocked', 'TimedOut', 'Canceled')),
+    status     TEXT    NOT NULL CHECK (
+        status = 'AwaitingApproval' OR status = 'Dispatching' OR status = 'Running' OR status = 'Succeeded'
+        OR status = 'Failed' OR status = 'Denied' OR status = 'Expired' OR status = 'Blocked' OR status = 'TimedOut'
+        OR status = 'Canceled'),
     parent     TEXT,
     ordinal    INTEGER NOT NULL,
     name       TEXT,
-    body       TEXT    NOT NULL CHECK (json_valid(body)),
+    body       TEXT    NOT NULL,
     commit_id  TEXT    NOT NULL,
     created_at INTEGER NOT NULL,
     updated_at INTEGER NOT NULL
@@ -79,11 +90,13 @@ CREATE INDEX runs_by_ordinal ON runs (ordinal, id);
 CREATE TABLE gates (
     id         TEXT    NOT NULL PRIMARY KEY CHECK (id <> ''),
     version    INTEGER NOT NULL CHECK (version > 0),
-    status     TEXT    NOT NULL CHECK (status IN ('open', 'approved', 'denied', 'expired', 'superseded', 'withdrawn')),
+    status     TEXT    NOT NULL CHECK (
+        status = 'open' OR status = 'approved' OR status = 'denied' OR status = 'expired' OR status = 'superseded'
+        OR status = 'withdrawn'),
     parent     TEXT,
     ordinal    INTEGER NOT NULL,
     name       TEXT,
-    body       TEXT    NOT NULL CHECK (json_valid(body)),
+    body       TEXT    NOT NULL,
     commit_id  TEXT    NOT NULL,
     created_at INTEGER NOT NULL,
     updated_at INTEGER NOT NULL
@@ -94,11 +107,13 @@ CREATE INDEX gates_by_ordinal ON gates (ordinal, id);
 CREATE TABLE attempts (
     id         TEXT    NOT NULL PRIMARY KEY CHECK (id <> ''),
     version    INTEGER NOT NULL CHECK (version > 0),
-    status     TEXT    NOT NULL CHECK (status IN ('running', 'succeeded', 'failed', 'timed_out', 'canceled', 'interrupted', 'lost')),
+    status     TEXT    NOT NULL CHECK (
+        status = 'running' OR status = 'succeeded' OR status = 'failed' OR status = 'timed_out'
+        OR status = 'canceled' OR status = 'interrupted' OR status = 'lost'),
     parent     TEXT,
     ordinal    INTEGER NOT NULL,
     name       TEXT,
-    body       TEXT    NOT NULL CHECK (json_valid(body)),
+    body       TEXT    NOT NULL,
     commit_id  TEXT    NOT NULL,
     created_at INTEGER NOT NULL,
     updated_at INTEGER NOT NULL
@@ -112,7 +127,7 @@ CREATE TABLE people (
     parent     TEXT,
     ordinal    INTEGER NOT NULL,
     name       TEXT,
-    body       TEXT    NOT NULL CHECK (json_valid(body)),
+    body       TEXT    NOT NULL,
     commit_id  TEXT    NOT NULL,
     created_at INTEGER NOT NULL,
     updated_at INTEGER NOT NULL
@@ -127,7 +142,7 @@ CREATE TABLE identities (
     parent     TEXT,
     ordinal    INTEGER NOT NULL,
     name       TEXT,
-    body       TEXT    NOT NULL CHECK (json_valid(body)),
+    body       TEXT    NOT NULL,
     commit_id  TEXT    NOT NULL,
     created_at INTEGER NOT NULL,
     updated_at INTEGER NOT NULL
@@ -142,7 +157,7 @@ CREATE TABLE tokens (
     parent     TEXT,
     ordinal    INTEGER NOT NULL,
     name       TEXT,
-    body       TEXT    NOT NULL CHECK (json_valid(body)),
+    body       TEXT    NOT NULL,
     commit_id  TEXT    NOT NULL,
     created_at INTEGER NOT NULL,
     updated_at INTEGER NOT NULL
@@ -153,11 +168,12 @@ CREATE UNIQUE INDEX tokens_by_name ON tokens (name) WHERE name IS NOT NULL;
 CREATE TABLE messages (
     id         TEXT    NOT NULL PRIMARY KEY CHECK (id <> ''),
     version    INTEGER NOT NULL CHECK (version > 0),
-    status     TEXT    NOT NULL CHECK (status IN ('queued', 'sending', 'sent', 'unknown', 'failed')),
+    status     TEXT    NOT NULL CHECK (
+        status = 'queued' OR status = 'sending' OR status = 'sent' OR status = 'unknown' OR status = 'failed'),
     parent     TEXT,
     ordinal    INTEGER NOT NULL,
     name       TEXT,
-    body       TEXT    NOT NULL CHECK (json_valid(body)),
+    body       TEXT    NOT NULL,
     commit_id  TEXT    NOT NULL,
     created_at INTEGER NOT NULL,
     updated_at INTEGER NOT NULL
@@ -171,7 +187,7 @@ CREATE TABLE catalogs (
     parent     TEXT,
     ordinal    INTEGER NOT NULL,
     name       TEXT,
-    body       TEXT    NOT NULL CHECK (json_valid(body)),
+    body       TEXT    NOT NULL,
     commit_id  TEXT    NOT NULL,
     created_at INTEGER NOT NULL,
     updated_at INTEGER NOT NULL
@@ -182,7 +198,9 @@ CREATE INDEX catalogs_by_name ON catalogs (name, ordinal, id) WHERE name IS NOT 
 -- The first event of each commit (place 0) keeps the commit, the command and the ids that were drawn for it.
 CREATE TABLE events (
     id           INTEGER NOT NULL PRIMARY KEY,
-    subject_kind TEXT    NOT NULL CHECK (subject_kind IN ('project', 'protocol', 'run', 'person', 'token', 'message', 'catalog')),
+    subject_kind TEXT    NOT NULL CHECK (
+        subject_kind = 'run' OR subject_kind = 'message' OR subject_kind = 'protocol' OR subject_kind = 'project'
+        OR subject_kind = 'person' OR subject_kind = 'token' OR subject_kind = 'catalog'),
     subject      TEXT    NOT NULL,
     version      INTEGER NOT NULL CHECK (version > 0),
     place        INTEGER NOT NULL CHECK (place >= 0),
@@ -204,13 +222,17 @@ CREATE TABLE tasks (
     id           TEXT    NOT NULL PRIMARY KEY CHECK (id <> ''),
     kind         TEXT    NOT NULL,
     lane         TEXT    NOT NULL CHECK (lane IN ('fast', 'engine')),
-    subject_kind TEXT    NOT NULL CHECK (subject_kind IN ('project', 'protocol', 'run', 'person', 'token', 'message', 'catalog')),
+    subject_kind TEXT    NOT NULL CHECK (
+        subject_kind = 'run' OR subject_kind = 'message' OR subject_kind = 'protocol' OR subject_kind = 'project'
+        OR subject_kind = 'person' OR subject_kind = 'token' OR subject_kind = 'catalog'),
     subject      TEXT    NOT NULL,
     project      INTEGER,
     engine       TEXT,
     payload      TEXT    NOT NULL,
     priority     INTEGER NOT NULL,
-    state        TEXT    NOT NULL CHECK (state IN ('scheduled', 'ready', 'leased', 'done', 'dead', 'withdrawn')),
+    state        TEXT    NOT NULL CHECK (
+        state = 'ready' OR state = 'leased' OR state = 'done' OR state = 'scheduled' OR state = 'withdrawn'
+        OR state = 'dead'),
     due_at       INTEGER NOT NULL,
     fence        INTEGER,
     incarnation  TEXT,
@@ -226,7 +248,7 @@ CREATE TABLE tasks (
     CHECK ((state = 'leased') = (incarnation IS NOT NULL)),
     CHECK ((state = 'leased') = (lease_until IS NOT NULL)),
     CHECK (stop = 0 OR finished_at IS NULL),
-    CHECK ((state IN ('done', 'dead', 'withdrawn')) = (finished_at IS NOT NULL)),
+    CHECK ((state = 'done' OR state = 'dead' OR state = 'withdrawn') = (finished_at IS NOT NULL)),
     CHECK (state <> 'dead' OR error IS NOT NULL)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX tasks_ready_fast ON tasks (priority, due_at, id) WHERE state = 'ready' AND lane = 'fast';
@@ -235,7 +257,7 @@ CREATE INDEX tasks_scheduled ON tasks (due_at, id) WHERE state = 'scheduled';
 CREATE INDEX tasks_leased ON tasks (lane, project, engine) WHERE state = 'leased';
 -- By these are tasks taken back; those of messages never are.
 CREATE INDEX tasks_waiting ON tasks (subject_kind, subject)
-    WHERE state IN ('scheduled', 'ready', 'leased') AND subject_kind <> 'message';
+    WHERE finished_at IS NULL AND subject_kind <> 'message';
 CREATE INDEX tasks_finished ON tasks (finished_at) WHERE finished_at IS NOT NULL;
 
 -- When each project was last given an engine, as the fence of that claim; 0 stands for tasks of no project. Claims of

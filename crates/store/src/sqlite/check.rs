@@ -6,7 +6,7 @@ use crate::{StoreError, sqlite::SqliteStore};
 const LISTED: u32 = 20;
 
 /// Each gives one sentence for each violation.
-const INVARIANTS: [&str; 13] = [
+const INVARIANTS: [&str; 14] = [
     "SELECT 'task ' || id || ' is leased under fence ' || fence || ', which was never given'
      FROM tasks WHERE fence > (SELECT value FROM counters WHERE name = 'fences')",
     "SELECT 'fence ' || fence || ' is held by ' || count(*) || ' tasks'
@@ -46,6 +46,19 @@ const INVARIANTS: [&str; 13] = [
      GROUP BY subject_kind, subject",
     "SELECT 'event ' || id || ' holds no JSON' FROM events
      WHERE NOT json_valid(data) OR (cause IS NOT NULL AND NOT json_valid(cause))",
+    "SELECT kind || ' ' || id || ' holds no JSON'
+     FROM (SELECT 'project' AS kind, CAST(id AS TEXT) AS id, body FROM projects
+           UNION ALL SELECT 'protocol', CAST(id AS TEXT), body FROM protocols
+           UNION ALL SELECT 'step', CAST(id AS TEXT), body FROM steps
+           UNION ALL SELECT 'run', id, body FROM runs
+           UNION ALL SELECT 'gate', id, body FROM gates
+           UNION ALL SELECT 'attempt', id, body FROM attempts
+           UNION ALL SELECT 'person', id, body FROM people
+           UNION ALL SELECT 'identity', id, body FROM identities
+           UNION ALL SELECT 'token', id, body FROM tokens
+           UNION ALL SELECT 'message', id, body FROM messages
+           UNION ALL SELECT 'catalog', id, body FROM catalogs)
+     WHERE NOT json_valid(body)",
     "SELECT 'gate ' || id || ' belongs to ' || coalesce(parent, 'nothing') || ', which does not exist' FROM gates
      WHERE NOT EXISTS (SELECT 1 FROM runs WHERE id = substr(gates.parent, 5) AND gates.parent LIKE 'run:%')
        AND NOT EXISTS (SELECT 1 FROM protocols

@@ -41,7 +41,7 @@ const WITHDRAW: &str = "UPDATE tasks SET
         state = CASE WHEN state = 'leased' THEN 'leased' WHEN told THEN 'ready' ELSE 'withdrawn' END
     FROM (SELECT id AS meant, state = 'leased' OR stop OR id IN (SELECT value FROM json_each(?6)) AS told
           FROM tasks
-          WHERE subject_kind = ?2 AND subject = ?3 AND state IN ('scheduled', 'ready', 'leased')
+          WHERE subject_kind = ?2 AND subject = ?3 AND finished_at IS NULL
             AND subject_kind <> 'message' AND (?1 IS NULL OR id <> ?1) AND (?5 IS NULL OR instr(?5, ',' || kind || ',') > 0))
     WHERE id = meant";
 
@@ -61,7 +61,7 @@ const AGAIN: &str = "UPDATE tasks SET state = ?3, due_at = ?4, error = coalesce(
 impl SqliteStore {
     pub async fn commit(&self, commit: Commit) -> Result<Committed, StoreError> {
         rules::validate(&commit)?;
-        match self.inner.writer.call(move |ledger| ledger.commit(commit)).await? {
+        match self.inner.writer.call(move |ledger| ledger.commit(&commit)).await? {
             Ok(committed) => Ok(committed),
             Err(rejected) => Err(rejected),
         }
@@ -84,10 +84,9 @@ impl From<rusqlite::Error> for Stop {
 type Outcome = Result<Committed, StoreError>;
 
 impl Ledger {
-    #[expect(clippy::needless_pass_by_value, reason = "the caller's commit is dropped here, off its thread")]
-    fn commit(&mut self, commit: Commit) -> rusqlite::Result<Done<Outcome>> {
+    fn commit(&mut self, commit: &Commit) -> rusqlite::Result<Done<Outcome>> {
         self.written.join(Tables::of(&commit.rows));
-        match self.apply(&commit) {
+        match self.apply(commit) {
             Ok(version) => Ok(Done::keep(Ok(Committed::Applied { version }))),
             Err(Stop::Refused(refused)) => Ok(Done::undo(Ok(refused))),
             Err(Stop::Rejected(error)) => Ok(Done::undo(Err(error))),

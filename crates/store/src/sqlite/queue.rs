@@ -3,7 +3,7 @@
 //! All of it runs on the writer's thread, so nothing here races with anything: one claim after another sees the ready
 //! rows. The lock file proves that every other incarnation is dead, so their leases end when somebody asks.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::LazyLock, time::Duration};
 
 use domain::{
     commit::Ack,
@@ -22,7 +22,7 @@ use crate::{
         SqliteStore,
         writer::{Done, Ledger},
     },
-    task_row::TaskRow,
+    task_row::{TASK_COLUMNS, TaskRow},
 };
 
 /// The most rows that one call changes: a longer one would hold every commit up.
@@ -30,13 +30,18 @@ const SLICE: u32 = 500;
 /// How far from its oldest end `dedup` is searched in one slice; its rows lie in the order of their age.
 const SEARCH: u32 = 20_000;
 
-const READY_FAST: &str = "SELECT id FROM tasks WHERE state = 'ready' AND lane = 'fast'
-    ORDER BY priority, due_at, id LIMIT ?1";
+static READY_FAST: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "SELECT {TASK_COLUMNS} FROM tasks WHERE state = 'ready' AND lane = 'fast'
+         ORDER BY priority, due_at, id LIMIT ?1"
+    )
+});
 
+/// Returns nothing: for that, SQLite makes a table each time. The rows were read just before, on the same thread.
 const LEASE: &str = "UPDATE tasks SET state = 'leased', fence = ?2, incarnation = ?3, lease_until = ?4
-    WHERE id = ?1 AND state = 'ready'
-    RETURNING id, kind, subject_kind, subject, project, engine, payload, priority, state, due_at, fence, incarnation,
-              lease_until, stop, failures, max_failures, crashes, error, created_at, finished_at";
+    WHERE id = ?1 AND state = 'ready'";
+
+static FIND: LazyLock<String> = LazyLock::new(|| format!("SELECT {TASK_COLUMNS} FROM tasks WHERE id = ?1"));
 
 const READY_ENGINES: &str = "SELECT project, engine FROM tasks WHERE state = 'ready' AND lane = 'engine'
     GROUP BY project, engine";
@@ -74,7 +79,7 @@ const PRUNE_DEDUP: &str = "DELETE FROM dedup WHERE rowid IN
 impl SqliteStore {
     pub async fn work(&self, done: Vec<Ack>, claim: Claim) -> Result<Worked, StoreError> {
         done.iter().try_for_each(|ack| rules::validate_ack(&ack.then))?;
-        let (fenced, rows) = self.inner.writer.call(move |ledger| ledger.work(done, &claim)).await?;
+        let (fenced, rows) = self.inner.writer.call(move |ledger| ledger.work(&done, &claim)).await?;
         let tasks = rows.into_iter().map(Task::try_from).collect::<Result<_, _>>()?;
         Ok(Worked { fenced, tasks })
     }
@@ -157,7 +162,7 @@ impl SqliteStore {
 type Claimed = (Vec<Ack>, Vec<TaskRow>);
 
 impl Ledger {
-    fn work(&mut self, done: Vec<Ack>, claim: &Claim) -> rusqlite::Result<Done<Claimed>> {
+    fn work(&mut self, done: &[Ack], claim: &Claim) -> rusqlite::Result<Done<Claimed>> {
         let limit = claim.limit.min(SLICE);
         let (fenced, rows) = match claim.lane {
             // What is put back here is not taken again by the same call, so the claim comes first.
@@ -172,11 +177,11 @@ impl Ledger {
     }
 
     /// The acknowledgements that did not count.
-    fn acknowledge_all(&mut self, done: Vec<Ack>, now: Timestamp) -> rusqlite::Result<Vec<Ack>> {
+    fn acknowledge_all(&mut self, done: &[Ack], now: Timestamp) -> rusqlite::Result<Vec<Ack>> {
         let mut fenced = Vec::new();
         for ack in done {
-            if !self.acknowledge(&ack, now)? {
-                fenced.push(ack);
+            if !self.acknowledge(ack, now)? {
+                fenced.push(ack.clone());
             }
         }
         Ok(fenced)
@@ -186,12 +191,9 @@ impl Ledger {
         if limit == 0 {
             return Ok(Vec::new());
         }
-        let ids: Vec<String> = self
-            .conn
-            .prepare_cached(READY_FAST)?
-            .query_map([limit], |row| row.get(0))?
-            .collect::<rusqlite::Result<_>>()?;
-        self.lease(ids.iter().map(String::as_str), claim)
+        let ready =
+            self.conn.prepare_cached(&READY_FAST)?.query_map([limit], read_task)?.collect::<rusqlite::Result<_>>()?;
+        self.lease(ready, claim)
     }
 
     fn claim_engines(&mut self, claim: &Claim, limit: u32) -> rusqlite::Result<Vec<TaskRow>> {
@@ -235,7 +237,11 @@ impl Ledger {
             .query_map((), |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
             .collect::<rusqlite::Result<_>>()?;
         let chosen = fairness::choose(candidates, &Leased { counts, turns }, &claim.caps, limit);
-        let rows = self.lease(chosen.iter().map(|task| task.id.as_str()), claim)?;
+        let mut statement = self.conn.prepare_cached(&FIND)?;
+        let ready = chosen.iter().map(|task| statement.query_row([&task.id], read_task));
+        let ready = ready.collect::<rusqlite::Result<_>>()?;
+        drop(statement);
+        let rows = self.lease(ready, claim)?;
         for row in &rows {
             self.conn
                 .prepare_cached(
@@ -247,20 +253,29 @@ impl Ledger {
         Ok(rows)
     }
 
-    /// Leases ready tasks, each under a fence of its own.
-    fn lease<'a>(&mut self, ids: impl Iterator<Item = &'a str>, claim: &Claim) -> rusqlite::Result<Vec<TaskRow>> {
+    /// Leases tasks that were just read as ready, each under a fence of its own.
+    fn lease(&mut self, ready: Vec<TaskRow>, claim: &Claim) -> rusqlite::Result<Vec<TaskRow>> {
         let until = claim.now.after(claim.lease).as_micros();
         let mut statement = self.conn.prepare_cached(LEASE)?;
-        let mut rows = Vec::new();
-        for (id, fence) in ids.zip(self.fences + 1..) {
-            rows.push(statement.query_row(params![id, fence, claim.incarnation, until], read_task)?);
+        let mut leased = Vec::with_capacity(ready.len());
+        for (row, fence) in ready.into_iter().zip(self.fences + 1..) {
+            if statement.execute(params![row.id, fence, claim.incarnation, until])? != 1 {
+                return Err(rusqlite::Error::QueryReturnedNoRows);
+            }
+            leased.push(TaskRow {
+                state: "leased".to_owned(),
+                fence: Some(fence),
+                incarnation: Some(claim.incarnation.clone()),
+                lease_until: Some(until),
+                ..row
+            });
         }
         drop(statement);
-        if !rows.is_empty() {
+        if !leased.is_empty() {
             host::failpoint!("sqlite.claim.leased");
-            self.give_fences(i64::try_from(rows.len()).unwrap_or(i64::MAX))?;
+            self.give_fences(i64::try_from(leased.len()).unwrap_or(i64::MAX))?;
         }
-        Ok(rows)
+        Ok(leased)
     }
 
     /// Counts fences as given, in memory even when the transaction is rolled back: no fence is given twice.

@@ -1,8 +1,9 @@
 //! The one connection that writes, and its group commit.
 //!
 //! A thread takes what queued up while the last COMMIT was on its way to the disk, at most [`GROUP`] jobs, puts them into
-//! one transaction, and answers all of them once that is durable. A job that is refused leaves nothing behind: a
-//! savepoint around each keeps the others.
+//! one transaction, and answers all of them once that is durable. A job that is refused leaves nothing behind: the
+//! transaction is begun anew and every job of it done again, each behind a savepoint, which keeps the others. That is
+//! not how it begins, because SQLite copies each page that a savepoint sees changed for the first time.
 //!
 //! A caller who is alone does its job where it stands, because waking two threads takes longer than many a commit. As
 //! soon as there are several, everything goes through the thread, whose groups are what makes many callers fast.
@@ -32,6 +33,10 @@ use crate::{
 const QUEUE: usize = 4096;
 /// Jobs that share one transaction.
 const GROUP: usize = 256;
+
+/// Transactions with savepoints from the start after one that was begun anew, so that where many jobs are refused hardly
+/// anything is done twice.
+const CAREFUL: u32 = 16;
 
 /// A commit that takes less keeps its thread: to hand the thread's other tasks over means two changes of threads, which
 /// is a good part of what a commit takes on a fast disk.
@@ -71,7 +76,7 @@ impl<T> Done<T> {
 }
 
 trait Job: Send {
-    /// Does the work; whether its changes stay.
+    /// Does the work, once more for each transaction that was begun anew; whether its changes stay.
     fn run(&mut self, ledger: &mut Ledger) -> bool;
 
     /// Answers the caller: with the result when the transaction was committed.
@@ -79,7 +84,7 @@ trait Job: Send {
 }
 
 struct Call<T, F> {
-    work: Option<F>,
+    work: F,
     result: Option<Result<T, StoreError>>,
     reply: oneshot::Sender<Result<T, StoreError>>,
 }
@@ -87,11 +92,10 @@ struct Call<T, F> {
 impl<T, F> Job for Call<T, F>
 where
     T: Send,
-    F: FnOnce(&mut Ledger) -> Result<Done<T>, rusqlite::Error> + Send,
+    F: FnMut(&mut Ledger) -> Result<Done<T>, rusqlite::Error> + Send,
 {
     fn run(&mut self, ledger: &mut Ledger) -> bool {
-        let Some(work) = self.work.take() else { return false };
-        match work(ledger) {
+        match (self.work)(ledger) {
             Ok(done) => {
                 self.result = Some(Ok(done.value));
                 done.keep
@@ -166,6 +170,7 @@ impl Writer {
             checkpoints,
             told,
             broken: None,
+            careful: 0,
             together: 0,
             took: Duration::MAX,
         })));
@@ -197,11 +202,12 @@ impl Writer {
         })
     }
 
-    /// Has a job done and waits until its outcome is durable.
+    /// Has a job done and waits until its outcome is durable. The work may be done more than once; what it did before
+    /// was taken back.
     pub(super) async fn call<T, F>(&self, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
-        F: FnOnce(&mut Ledger) -> Result<Done<T>, rusqlite::Error> + Send + 'static,
+        F: FnMut(&mut Ledger) -> Result<Done<T>, rusqlite::Error> + Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
         if self.closed.load(Ordering::Acquire) {
@@ -209,7 +215,7 @@ impl Writer {
         }
         let others = self.calls.fetch_add(1, Ordering::AcqRel);
         let _counted = Counted(&self.calls);
-        let job: Box<dyn Job> = Box::new(Call { work: Some(work), result: None, reply });
+        let job: Box<dyn Job> = Box::new(Call { work, result: None, reply });
         let left = if others == 0 { self.do_here(job) } else { Some(job) };
         if let Some(job) = left {
             match self.jobs.try_send(Message::Job(job)) {
@@ -277,6 +283,8 @@ struct Desk {
     told: Told,
     /// Why nothing is accepted any more.
     broken: Option<StoreError>,
+    /// How many more transactions have savepoints from the start.
+    careful: u32,
     /// How many jobs the last transaction held, and how long it took.
     together: usize,
     took: Duration,
@@ -352,7 +360,8 @@ impl Desk {
         host::failpoint!("sqlite.group.begun");
         let mut next = Some(first);
         while let Some(job) = next.take() {
-            if let Err(error) = self.member(job, members) {
+            members.push(job);
+            if let Err(error) = self.add(members) {
                 return (Err(self.failed(error)), closing);
             }
             if members.len() < GROUP {
@@ -363,6 +372,7 @@ impl Desk {
                 }
             }
         }
+        self.careful = self.careful.saturating_sub(1);
         host::failpoint!("sqlite.commit.before");
         match self.execute("COMMIT") {
             Ok(()) => {
@@ -373,17 +383,31 @@ impl Desk {
         }
     }
 
-    /// Runs one job inside the transaction. An error is the transaction's, not the job's.
-    fn member(&mut self, mut job: Box<dyn Job>, members: &mut Vec<Box<dyn Job>>) -> Result<(), rusqlite::Error> {
+    /// Does the last member's job inside the transaction. An error is the transaction's, not the job's.
+    fn add(&mut self, members: &mut [Box<dyn Job>]) -> Result<(), rusqlite::Error> {
+        let Some((last, others)) = members.split_last_mut() else { return Ok(()) };
         // The first needs no savepoint: there is nothing else to keep.
-        let alone = members.is_empty();
+        if self.run(last.as_mut(), self.careful > 0 && !others.is_empty())? {
+            return Ok(());
+        }
+        self.execute("ROLLBACK")?;
+        self.execute("BEGIN IMMEDIATE")?;
+        if others.is_empty() {
+            return Ok(());
+        }
+        self.careful = CAREFUL;
+        (self.ledger.ready, self.ledger.events) = (0, false);
+        members.iter_mut().try_for_each(|job| self.run(job.as_mut(), true).map(|_| ()))
+    }
+
+    /// Does one job inside the transaction, behind a savepoint or without; whether all that it left may be committed.
+    fn run(&mut self, job: &mut dyn Job, guarded: bool) -> Result<bool, rusqlite::Error> {
         let (ready, events, changes) = (self.ledger.ready, self.ledger.events, self.ledger.conn.total_changes());
-        if !alone {
+        if guarded {
             self.execute("SAVEPOINT job")?;
         }
         let keep = job.run(&mut self.ledger);
         host::failpoint!("sqlite.job.done");
-        members.push(job);
         if let Some(error) = self.ledger.ended.take() {
             return Err(error);
         }
@@ -396,19 +420,14 @@ impl Desk {
         if !keep {
             (self.ledger.ready, self.ledger.events) = (ready, events);
         }
-        let wrote = self.ledger.conn.total_changes() != changes;
-        match (alone, keep || !wrote) {
-            (true, true) => Ok(()),
-            (true, false) => {
-                self.execute("ROLLBACK")?;
-                self.execute("BEGIN IMMEDIATE")
-            }
-            (false, true) => self.execute("RELEASE job"),
-            (false, false) => {
+        let stays = keep || self.ledger.conn.total_changes() == changes;
+        if guarded {
+            if !stays {
                 self.execute("ROLLBACK TO job")?;
-                self.execute("RELEASE job")
             }
+            self.execute("RELEASE job")?;
         }
+        Ok(stays || guarded)
     }
 
     fn execute(&self, sql: &str) -> Result<(), rusqlite::Error> {

@@ -80,12 +80,13 @@ async fn a_full_disk_loses_nothing_that_was_answered_and_heals_by_itself() {
 async fn a_log_whose_index_has_no_space_is_a_full_disk_and_heals_by_itself() {
     let dir = tempfile::tempdir().unwrap();
     let store = SqliteStore::open(&dir.path().join("ledger.db")).await.unwrap();
-    let no_space = rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_IOERR_SHMSIZE), None);
+    let no_space =
+        || rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_IOERR_SHMSIZE), None);
 
     let log = || std::fs::read(dir.path().join("ledger.db-wal")).unwrap();
     let before = log();
     // As SQLite does it: the transaction is rolled back before the error is told.
-    let failing = |ledger: &mut Ledger| ledger.conn.execute_batch("ROLLBACK").and(Err(no_space));
+    let failing = move |ledger: &mut Ledger| ledger.conn.execute_batch("ROLLBACK").and_then(|()| Err(no_space()));
     let full = store.inner.writer.call::<(), _>(failing).await;
 
     assert!(matches!(full, Err(StoreError::DiskFull)), "{full:?}");
@@ -197,5 +198,51 @@ async fn a_job_that_panics_closes_the_ledger_wherever_it_ran() {
     store.close().await;
     let store = SqliteStore::open(&path).await.unwrap();
     assert_eq!(store.commit(new_run("R1", 10)).await.unwrap(), Committed::Applied { version: 1 });
+    store.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_refused_job_wrote_is_taken_back_and_the_others_stay() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = SqliteStore::open(&dir.path().join("ledger.db")).await.unwrap();
+    let desk = store.inner.writer.desk.clone();
+    for round in 0..3 {
+        // Held until all of them wait, so that they share a transaction; every third is refused after it wrote.
+        let busy = desk.lock().unwrap();
+        let jobs: Vec<_> = (0..30)
+            .map(|n| {
+                let store = store.clone();
+                host::task::spawn("job", async move {
+                    let job = move |ledger: &mut Ledger| {
+                        let name = format!("budget {round}-{n}");
+                        ledger.conn.execute("INSERT INTO budgets (id) VALUES (?1)", [name])?;
+                        ledger.ready += 1;
+                        Ok(if n % 3 == 0 { Done::undo(n) } else { Done::keep(n) })
+                    };
+                    store.inner.writer.call(job).await
+                })
+            })
+            .collect();
+        while store.inner.writer.calls.load(Ordering::Acquire) < 30 {
+            std::thread::yield_now();
+        }
+        drop(busy);
+        for (n, job) in jobs.into_iter().enumerate() {
+            assert_eq!(job.await.unwrap().unwrap(), n);
+        }
+        let desk = desk.lock().unwrap();
+        let desk = desk.as_ref().unwrap();
+        assert!(desk.together >= 29, "{}", desk.together);
+        // Begun anew in the first round; from then on each job has a savepoint.
+        assert!(desk.careful > 0 && desk.careful <= CAREFUL, "{}", desk.careful);
+        let kept = "SELECT count(*) FROM budgets WHERE CAST(substr(id, 10) AS INTEGER) % 3 > 0";
+        let count = |text: &str| desk.ledger.conn.query_row(text, (), |row| row.get::<_, i64>(0)).unwrap();
+        assert_eq!((count("SELECT count(*) FROM budgets"), count(kept)), ((round + 1) * 20, (round + 1) * 20));
+    }
+    // Where nothing is refused, savepoints are given up again.
+    for n in 0..CAREFUL {
+        store.commit(new_run(&format!("R{n}"), 1)).await.unwrap();
+    }
+    assert_eq!(desk.lock().unwrap().as_ref().unwrap().careful, 0);
     store.close().await;
 }
