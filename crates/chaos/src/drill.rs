@@ -438,8 +438,8 @@ fn now() -> Context {
     Context { now: Timestamp::from_micros(host::clock::now_micros()) }
 }
 
-fn new_ref() -> String {
-    Ref::from_random(host::random::bytes()).to_string()
+pub(crate) fn new_ref() -> String {
+    Ref::drawn(now().now, host::random::bytes()).to_string()
 }
 
 fn new_task_id() -> TaskId {

@@ -8,11 +8,10 @@ use domain::{
     current_catalog::{CURRENT, CatalogEvent, CurrentCatalog},
     decision::{Context, Decision},
     ids::GateId,
-    reference::Ref,
     run::{RunCommand, RunState},
 };
 
-use crate::{Cause, Changed, Control, error::CommandError, ledger::Rendered};
+use crate::{Cause, Changed, Control, error::CommandError, ledger::Rendered, refs::new_gate_id};
 
 /// The catalog that was parsed last; parsing again is only needed when the ledger has another digest.
 #[derive(Clone, Debug, Default)]
@@ -110,12 +109,4 @@ fn parse(text: &str, file: &str) -> Result<Catalog, CommandError> {
         code: "catalog_invalid",
         problems: error.to_string().lines().map(str::to_owned).collect(),
     })
-}
-
-pub(crate) fn new_ref() -> String {
-    Ref::from_random(host::random::bytes()).to_string()
-}
-
-pub(crate) fn new_gate_id() -> GateId {
-    GateId(new_ref())
 }

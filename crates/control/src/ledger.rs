@@ -12,7 +12,7 @@ use domain::{
     time::Timestamp,
 };
 use serde::Serialize;
-use store::{Stored, Versioned};
+use store::{StoreError, Stored, Versioned};
 
 use crate::{Control, error::CommandError};
 
@@ -126,7 +126,7 @@ impl Control {
         decide: impl Fn(&Context) -> (C, Decision<S::Event>),
         render: impl Fn(&S) -> Rendered,
     ) -> Outcome<S> {
-        for _ in 0..8 {
+        for left in (0..8).rev() {
             let context = self.clock().context();
             let (command, decision) = decide(&context);
             let Some(subject) = domain::aggregate::fold::<S>(&decision.events) else {
@@ -137,7 +137,12 @@ impl Control {
             };
             let written = Written::new(None, subject, decision, &context, &render);
             host::failpoint!("control.create.decided");
-            match self.commit(written.commit(cause, &command, &context)).await? {
+            let committed = match self.commit(written.commit(cause, &command, &context)).await {
+                // So are ids of rows that are made with it, a gate's for one, refused when they are taken.
+                Err(StoreError::Rejected { .. }) if left > 0 => Committed::Stale,
+                committed => committed?,
+            };
+            match committed {
                 Committed::Applied { version } => {
                     host::failpoint!("control.create.committed");
                     return Ok(written.changed(version));

@@ -10,6 +10,7 @@ pub mod ledger;
 pub mod catalog;
 pub mod people;
 pub mod tokens;
+mod refs;
 pub mod runs;
 pub mod gates;
 pub mod projects;

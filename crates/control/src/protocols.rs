@@ -13,9 +13,9 @@ use store::Versioned;
 
 use crate::{
     Cause, Changed, Control,
-    catalog::new_gate_id,
     error::CommandError,
     ledger::Rendered,
+    refs::new_gate_id,
     spec_check::{check_spec, spec_ref},
 };
 

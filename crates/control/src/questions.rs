@@ -5,7 +5,7 @@ use domain::{
     protocol::{PermissionQuestion, Protocol, ProtocolCommand},
 };
 
-use crate::{Cause, Control, catalog::new_gate_id, error::CommandError};
+use crate::{Cause, Control, error::CommandError, refs::new_gate_id};
 
 impl Control {
     /// Puts a question of an attempt's engine to people; one that was put before is left as it is. Without a step the

@@ -15,9 +15,9 @@ use store::Versioned;
 
 use crate::{
     Cause, Changed, Control,
-    catalog::{new_gate_id, new_ref},
     error::CommandError,
     ledger::Rendered,
+    refs::{new_gate_id, new_ref},
 };
 
 /// A request for a run, as it came in.

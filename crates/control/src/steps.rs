@@ -18,7 +18,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::{
-    Cause, Changed, Control, catalog::new_gate_id, error::CommandError, ledger::Rendered, protocols::worker_name,
+    Cause, Changed, Control, error::CommandError, ledger::Rendered, protocols::worker_name, refs::new_gate_id,
     spec_check::spec_ref,
 };
 

@@ -12,6 +12,7 @@ use sha2::{Digest as _, Sha256};
 
 /// Deeper values are refused instead of overflowing the stack.
 const MAX_DEPTH: usize = 128;
+const HEX: &[u8; 16] = b"0123456789abcdef";
 
 /// A SHA-256 digest; prints as 64 hex digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -49,6 +50,16 @@ impl Digest {
         &self.0
     }
 
+    /// Its 64 hex digits, in lower case.
+    fn digits(&self) -> [u8; 64] {
+        let mut digits = [0; 64];
+        for (pair, byte) in digits.chunks_exact_mut(2).zip(self.0) {
+            pair[0] = HEX[usize::from(byte >> 4)];
+            pair[1] = HEX[usize::from(byte & 15)];
+        }
+        digits
+    }
+
     /// The first 32 bits as people compare them: `4e7a-91c0`. Never a key.
     pub fn short(&self) -> String {
         let [a, b, c, d, ..] = self.0;
@@ -58,7 +69,7 @@ impl Digest {
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        f.write_str(std::str::from_utf8(&self.digits()).unwrap_or_default())
     }
 }
 
@@ -95,7 +106,7 @@ fn hex_digit(digit: u8) -> Result<u8, DigestError> {
 
 impl Serialize for Digest {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        serializer.serialize_str(std::str::from_utf8(&self.digits()).unwrap_or_default())
     }
 }
 
@@ -136,7 +147,10 @@ fn write_value(out: &mut String, value: &Value, depth: usize) -> Result<(), Cano
         Value::Object(members) => {
             // The standard sorts by UTF-16 code units, which differs from Rust's order beyond the basic plane.
             let mut sorted: Vec<_> = members.iter().collect();
-            sorted.sort_by(|(a, _), (b, _)| a.encode_utf16().cmp(b.encode_utf16()));
+            sorted.sort_unstable_by(|(a, _), (b, _)| match a.is_ascii() && b.is_ascii() {
+                true => a.cmp(b),
+                false => a.encode_utf16().cmp(b.encode_utf16()),
+            });
             out.push('{');
             for (place, (key, member)) in sorted.into_iter().enumerate() {
                 if place > 0 {
@@ -212,19 +226,25 @@ fn length(digits: &str) -> i32 {
 
 fn write_string(out: &mut String, text: &str) {
     out.push('"');
-    for character in text.chars() {
-        match character {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            '\u{8}' => out.push_str("\\b"),
-            '\t' => out.push_str("\\t"),
-            '\n' => out.push_str("\\n"),
-            '\u{c}' => out.push_str("\\f"),
-            '\r' => out.push_str("\\r"),
-            control if control < ' ' => out.push_str(&format!("\\u{:04x}", u32::from(control))),
-            plain => out.push(plain),
+    let mut rest = text;
+    // Mostly there is nothing to escape, and the text is taken over as it is.
+    while let Some(at) = rest.bytes().position(|byte| byte < b' ' || byte == b'"' || byte == b'\\') {
+        let (plain, special) = rest.split_at(at);
+        out.push_str(plain);
+        let (special, behind) = special.split_at(1);
+        rest = behind;
+        match special.as_bytes()[0] {
+            b'"' => out.push_str("\\\""),
+            b'\\' => out.push_str("\\\\"),
+            8 => out.push_str("\\b"),
+            b'\t' => out.push_str("\\t"),
+            b'\n' => out.push_str("\\n"),
+            12 => out.push_str("\\f"),
+            b'\r' => out.push_str("\\r"),
+            control => out.push_str(&format!("\\u{control:04x}")),
         }
     }
+    out.push_str(rest);
     out.push('"');
 }
 

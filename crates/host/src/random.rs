@@ -1,5 +1,7 @@
 //! Randomness from the kernel, for ids, references and secrets alike.
 
+use std::cell::RefCell;
+
 const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
 /// `N` random bytes.
@@ -14,15 +16,40 @@ pub fn u64() -> u64 {
     u64::from_ne_bytes(bytes())
 }
 
+thread_local! {
+    static DRAWN: RefCell<Drawn> = const { RefCell::new(Drawn { bytes: [0; 256], left: 0 }) };
+}
+
+/// What a thread has drawn ahead for ids, of which many may be made for one message.
+struct Drawn {
+    bytes: [u8; 256],
+    left: usize,
+}
+
+/// `N` random bytes, at most 256, for an id that anybody may see: drawn ahead, so that most cost no call of the kernel.
+/// Secrets are not made of these, because what lies ready in memory can be read there.
+pub fn id_bytes<const N: usize>() -> [u8; N] {
+    const { assert!(N <= 256, "a thread draws 256 bytes at a time") };
+    DRAWN.with_borrow_mut(|drawn| {
+        if drawn.left < N {
+            *drawn = Drawn { bytes: bytes(), left: 256 };
+        }
+        drawn.left -= N;
+        let mut out = [0; N];
+        out.copy_from_slice(&drawn.bytes[drawn.left..drawn.left + N]);
+        out
+    })
+}
+
 /// A random id.
 pub fn uuid_v4() -> uuid::Uuid {
-    uuid::Builder::from_random_bytes(bytes()).into_uuid()
+    uuid::Builder::from_random_bytes(id_bytes()).into_uuid()
 }
 
 /// A random id that sorts by when it was made.
 pub fn uuid_v7() -> uuid::Uuid {
     let millis = u64::try_from(crate::clock::now_micros() / 1000).unwrap_or(0);
-    uuid::Builder::from_unix_timestamp_millis(millis, &bytes()).into_uuid()
+    uuid::Builder::from_unix_timestamp_millis(millis, &id_bytes()).into_uuid()
 }
 
 /// `n` random characters of `0-9A-Za-z`, each of them equally likely.
@@ -71,5 +98,12 @@ mod tests {
     fn two_draws_differ() {
         assert_ne!(bytes::<32>(), bytes::<32>());
         assert_ne!(u64(), u64());
+    }
+
+    #[test]
+    fn what_is_drawn_ahead_is_used_once() {
+        let drawn: std::collections::BTreeSet<[u8; 24]> = (0..1000).map(|_| id_bytes()).collect();
+        assert_eq!(drawn.len(), 1000);
+        assert_ne!(id_bytes::<256>(), id_bytes::<256>());
     }
 }

@@ -3,8 +3,25 @@ use proptest::prelude::*;
 use super::*;
 
 #[test]
-fn a_reference_is_made_from_seven_random_bytes() {
-    assert_eq!(Ref::from_random([0, 1, 17, 18, 31, 32, 255]).as_str(), "01HJZ0Z");
+fn a_reference_is_made_of_its_moment_and_of_random_bits() {
+    let drawn = |micros, random: u32| Ref::drawn(Timestamp::from_micros(micros), random.to_le_bytes()).to_string();
+
+    assert_eq!(drawn(0, 0), "0000000");
+    assert_eq!(drawn(8191, 1), "0000001");
+    assert_eq!(drawn(8192, 31), "008000Z");
+    // 12 bits of the window and 23 random ones; what is more is left out.
+    assert_eq!(drawn(4095 << 13, u32::MAX), "ZZZZZZZ");
+    assert_eq!(drawn(4096 << 13, 1 << 23), "0000000");
+    assert_eq!(drawn(1_795_381_964_810_045, 0x12_3456), drawn(1_795_381_964_810_045 + (4096 << 13), 0x92_3456));
+    assert_eq!(drawn(-1, 0), "ZZR0000");
+}
+
+#[test]
+fn references_of_one_moment_lie_beside_each_other() {
+    let drawn = |micros, random: u32| Ref::drawn(Timestamp::from_micros(micros), random.to_le_bytes());
+
+    assert!(drawn(8191, 0x7F_FFFF) < drawn(8192, 0));
+    assert!(drawn(100 * 8192, u32::MAX) < drawn(101 * 8192, 0));
 }
 
 #[test]
@@ -65,8 +82,8 @@ proptest! {
     }
 
     #[test]
-    fn what_was_made_is_read_back(bytes in any::<[u8; 7]>()) {
-        let made = Ref::from_random(bytes);
+    fn what_was_made_is_read_back(micros in any::<i64>(), random in any::<[u8; 4]>()) {
+        let made = Ref::drawn(Timestamp::from_micros(micros), random);
         prop_assert_eq!(made.as_str().len(), 7);
         prop_assert_eq!(Ref::parse(&made.as_str().to_lowercase()), Ok(made));
     }

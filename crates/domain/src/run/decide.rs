@@ -9,6 +9,7 @@ use crate::{
     catalog::{Approval, BoundJob},
     commit::Withdraw,
     decision::{Context, Decision},
+    digest::Digest,
     gate::{self, Answer, Answered, Approvers, Asks, Gate, GateEvent, GateKind, GatePolicy, GateState},
     ids::{AttemptId, Fence, GateId, PersonId, RunId},
     message::NewMessage,
@@ -47,9 +48,10 @@ impl RunRequest {
 
     /// Decides how the run begins: at a gate, or at once when its policy wants no approval.
     pub fn decide(self, context: &Context) -> Decision<RunEvent> {
+        let digest = self.job.digest();
         let created = RunEvent::RunCreated {
             id: self.id,
-            digest: self.job.digest().to_string(),
+            digest: digest.to_string(),
             job: Box::new(self.job),
             requested_by: self.requested_by,
             requester: self.requester,
@@ -61,7 +63,7 @@ impl RunRequest {
         let Some(run) = Run::created(&created) else { return Decision::nothing() };
         let mut decision = match run.job.policy.approve {
             Approval::None => run.dispatch(Vec::new(), None, Some(text::starting(&run.job.job, run.id.as_str()))),
-            Approval::Approvers { .. } => run.ask(self.gate, None, context),
+            Approval::Approvers { .. } => run.ask(self.gate, digest, None, context),
         };
         decision.events.insert(0, created);
         decision
@@ -159,15 +161,15 @@ impl Run {
         let superseded =
             RunEvent::GateChanged { change: GateEvent::Superseded { gate: open.clone(), at: context.now } };
         let withdraw = self.withdraw([TaskKind::ExpireGate]);
-        match job {
-            Some(job) if job.digest().to_string() == self.digest => Decision::nothing(),
-            Some(job) => {
+        match job.map(|job| (job, job.digest())) {
+            Some((_, digest)) if digest.to_string() == self.digest => Decision::nothing(),
+            Some((job, digest)) => {
                 let mut rebound = self.clone();
                 rebound.job = job.clone();
                 let mut decision = match job.policy.approve {
                     // Nobody may shorten the way of a run that is already waiting for people.
                     Approval::None => self.block("the job no longer asks for approval; ask for it again"),
-                    Approval::Approvers { .. } => rebound.ask(gate.clone(), Some(job), context),
+                    Approval::Approvers { .. } => rebound.ask(gate.clone(), digest, Some(job), context),
                 };
                 decision.events.insert(0, superseded);
                 decision.withdrawing(withdraw)
@@ -280,7 +282,7 @@ impl Run {
             return Ok(self.dispatch(vec![interrupted], None, None));
         }
         // What is not declared safe to repeat is never repeated without a person saying so.
-        let mut gate = self.new_gate(gate.clone(), &self.job, GateKind::RunAgain, context);
+        let mut gate = self.new_gate(gate.clone(), &self.job, self.job.digest(), GateKind::RunAgain, context);
         gate.asks.lines.push("An earlier execution was cut off; what it did is not known.".to_owned());
         let blocked = RunEvent::ExecutionBlocked {
             on: BlockedOn::Gate { gate: gate.id.clone() },
@@ -354,7 +356,7 @@ impl Run {
                 Ok(match self.job.policy.approve {
                     Approval::None => self.dispatch(Vec::new(), None, None),
                     // An approval is for one execution.
-                    Approval::Approvers { .. } => self.ask(gate.clone(), None, context),
+                    Approval::Approvers { .. } => self.ask(gate.clone(), self.job.digest(), None, context),
                 })
             }
             RunState::Requested
@@ -369,14 +371,14 @@ impl Run {
         }
     }
 
-    /// Opens a gate for the run's job and asks the conversation.
-    fn ask(&self, id: GateId, rebound: Option<&BoundJob>, context: &Context) -> Decision<RunEvent> {
-        let gate = self.new_gate(id, &self.job, GateKind::Job, context);
+    /// Opens a gate for the run's job, of which it is given the digest, and asks the conversation.
+    fn ask(&self, id: GateId, digest: Digest, rebound: Option<&BoundJob>, context: &Context) -> Decision<RunEvent> {
+        let gate = self.new_gate(id, &self.job, digest, GateKind::Job, context);
         let deadline = gate.deadline.unwrap_or(context.now);
         let body = text::approval_request(&text::ApprovalRequest {
             run: self.id.as_str(),
             work: &self.job,
-            digest: self.job.digest(),
+            digest,
             requested_by: &self.requester,
             reason: self.reason.as_deref(),
             approved_by: &[],
@@ -391,7 +393,7 @@ impl Run {
         self.told(Decision::of([event]).then(expiry), key, body)
     }
 
-    fn new_gate(&self, id: GateId, job: &BoundJob, kind: GateKind, context: &Context) -> Gate {
+    fn new_gate(&self, id: GateId, job: &BoundJob, digest: Digest, kind: GateKind, context: &Context) -> Gate {
         let key = "policy.approve.distinct_from_requester".to_owned();
         let policy = match &job.policy.approve {
             Approval::Approvers { of, quorum, distinct_from_requester } => GatePolicy {
@@ -411,7 +413,7 @@ impl Run {
             step: None,
             asks: Asks { kind, title: job.title.clone(), argv: job.argv.clone(), lines: Vec::new() },
             question: None,
-            digest: job.digest().to_string(),
+            digest: digest.to_string(),
             policy,
             requested_by: Some(self.requested_by.clone()),
             requester: self.requester.clone(),

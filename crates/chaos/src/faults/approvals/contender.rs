@@ -5,7 +5,6 @@ use domain::{
     actor::Actor,
     gate::{Answer, Verdict},
     ids::GateId,
-    reference::Ref,
     run::{Run, RunCommand, RunEvent},
 };
 use store::Versioned;
@@ -90,10 +89,9 @@ impl Court {
             }
             Contender::Cancel => RunCommand::Cancel { account: "requester".to_owned() },
             Contender::Expire => RunCommand::ExpireGate { gate: gate.unwrap_or(GateId(String::new())) },
-            Contender::Rebind => RunCommand::Rebind {
-                job: self.rebound(run).map(Box::new),
-                gate: GateId(Ref::from_random(host::random::bytes()).to_string()),
-            },
+            Contender::Rebind => {
+                RunCommand::Rebind { job: self.rebound(run).map(Box::new), gate: GateId(drill::new_ref()) }
+            }
         };
         let told = match self.is_reckless {
             true => recklessly(node, run, &command).await,
