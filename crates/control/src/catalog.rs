@@ -11,7 +11,7 @@ use domain::{
     run::{RunCommand, RunState},
 };
 
-use crate::{Cause, Changed, Control, error::CommandError, ledger::Rendered, refs::new_gate_id};
+use crate::{Cause, Changed, Control, error::CommandError, ledger::Rendered};
 
 /// The catalog that was parsed last; parsing again is only needed when the ledger has another digest.
 #[derive(Clone, Debug, Default)]
@@ -96,9 +96,11 @@ impl Control {
                 if job.as_ref().is_some_and(|job| job.digest().to_string() == run.digest) {
                     continue;
                 }
-                let command = RunCommand::Rebind { job: job.map(Box::new), gate: new_gate_id() };
-                let _: Changed<_, _> =
-                    self.command_run(&run.id, command, &Cause::of(Actor::System), |_| Rendered::default()).await?;
+                let job = job.map(Box::new);
+                let rebind = |gate| RunCommand::Rebind { job: job.clone(), gate };
+                let _: Changed<_, _> = self
+                    .command_run_at_gate(&run.id, rebind, &Cause::of(Actor::System), |_| Rendered::default())
+                    .await?;
             }
         }
     }

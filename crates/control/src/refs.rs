@@ -6,6 +6,9 @@ use std::{
 };
 
 use domain::{ids::GateId, reference::Ref, time::Timestamp};
+use store::StoreError;
+
+use crate::{CommandError, error::StoreFailure};
 
 /// What was drawn in the window of the last reference: a process that makes thousands a second would otherwise meet its
 /// own, because a window has 23 random bits.
@@ -34,6 +37,11 @@ pub(crate) fn new_ref() -> String {
 
 pub(crate) fn new_gate_id() -> GateId {
     GateId(new_ref())
+}
+
+/// Whether a command was refused because a reference that was drawn for it is taken, or something else it brings.
+pub(crate) fn is_taken<T>(outcome: &Result<T, CommandError>) -> bool {
+    matches!(outcome, Err(CommandError::Store(StoreFailure(StoreError::Rejected { .. }))))
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use domain::{
     attempt::{Attempt, Fact},
     commit::{Expect, Table},
     gate::Gate,
-    ids::{Fence, RunId},
+    ids::{Fence, GateId, RunId},
     person::Person,
     run::{Begin, Finished, Run, RunCommand, RunError, RunEvent, RunRequest},
 };
@@ -17,7 +17,7 @@ use crate::{
     Cause, Changed, Control,
     error::CommandError,
     ledger::Rendered,
-    refs::{new_gate_id, new_ref},
+    refs::{is_taken, new_gate_id, new_ref},
 };
 
 /// A request for a run, as it came in.
@@ -89,6 +89,24 @@ impl Control {
         self.command(id.as_str(), &command, cause, |run: &Run, context| run.decide(&command, context), render).await
     }
 
+    /// The same for a command that opens a gate, with another reference when the gate's is taken.
+    pub(crate) async fn command_run_at_gate(
+        &self,
+        id: &RunId,
+        command: impl Fn(GateId) -> RunCommand,
+        cause: &Cause,
+        render: impl Fn(&Run) -> Rendered,
+    ) -> Result<Changed<Run, RunEvent>, CommandError> {
+        let mut outcome = self.command_run(id, command(new_gate_id()), cause, &render).await;
+        for _ in 0..3 {
+            if !is_taken(&outcome) {
+                break;
+            }
+            outcome = self.command_run(id, command(new_gate_id()), cause, &render).await;
+        }
+        outcome
+    }
+
     /// Stops a run, or withdraws its question.
     pub async fn cancel_run(
         &self,
@@ -112,8 +130,8 @@ impl Control {
         render: impl Fn(&Run) -> Rendered,
     ) -> Result<Changed<Run, RunEvent>, CommandError> {
         self.check_concerned(id, by, account, "retry").await?;
-        let command = RunCommand::Retry { account: account.to_owned(), gate: new_gate_id() };
-        self.command_run(id, command, cause, render).await
+        let retry = |gate| RunCommand::Retry { account: account.to_owned(), gate };
+        self.command_run_at_gate(id, retry, cause, render).await
     }
 
     /// On a chat channel a run may be steered by whoever may ask for it or decide it.

@@ -1,11 +1,15 @@
 //! What PostgreSQL keeps of claims and of what waits, where nobody sees it through the store.
 
+use std::time::Duration;
+
 use domain::{
     commit::{Committed, Subject, SubjectKind, Then},
-    task::Lane,
+    task::{Lane, NewTask},
 };
 
-use crate::support::{Build, Db, NOON, ack, at, claim, commit, connect, eventually, fence, new_run, noop, run};
+use crate::support::{
+    Build, Db, NOON, ack, at, change_run, claim, commit, connect, eventually, fence, new_run, noop, run,
+};
 
 const MADE: &str = "SELECT (SELECT count(*) FROM tasks_ready), (SELECT count(*) FROM tasks_scheduled),
     (SELECT count(*) FROM claims), (SELECT count(*) FROM claim_ends)";
@@ -75,6 +79,44 @@ async fn a_task_that_comes_back_to_the_queue_while_it_is_withdrawn_is_withdrawn(
         assert_eq!(db.state("T1").await, "withdrawn");
         assert_eq!(db.rows("SELECT count(*) FROM tasks_scheduled").await, ["0"]);
         assert_eq!(db.store.check().await.unwrap(), Vec::<String>::new());
+    })
+    .await;
+}
+
+const LONG: usize = 20_000;
+/// Rows that were read of the queue's tables so far, whole tables or by an index.
+const READ: &str = "SELECT (SELECT sum(seq_tup_read) FROM pg_stat_user_tables WHERE relname = ANY (names))
+      + (SELECT sum(idx_tup_read) FROM pg_stat_user_indexes WHERE relname = ANY (names))
+    FROM (SELECT ARRAY['task_rows', 'tasks_ready', 'tasks_scheduled', 'claims'] AS names) AS queue";
+
+/// Statements of these sessions have no nested loops to choose from, so that a join would read all that waits.
+#[tokio::test]
+async fn what_a_command_reads_of_the_queue_does_not_depend_on_its_length() {
+    run(Db::postgres().await, async |db| {
+        for start in (0..LONG).step_by(500) {
+            let tasks = (start..start + 500).map(|n| noop(&format!("behind-{n:05}")));
+            db.applied(tasks.fold(commit(), Build::task)).await;
+        }
+        db.execute("ANALYZE").await;
+        let read = async || db.rows(READ).await[0].parse::<usize>().unwrap();
+        let before = read().await;
+
+        // A session tells what it read once a second at most, with the command that comes next.
+        const ROUNDS: usize = 15;
+        for n in 0..ROUNDS {
+            let name = format!("R{n}");
+            let subject = Subject::new(SubjectKind::Run, &name);
+            let theirs = NewTask { subject: subject.clone(), ..noop(&format!("of-{name}")) };
+            db.applied(new_run(&name).task(theirs)).await;
+            db.applied(change_run(&name, 1).withdrawing(subject, &[])).await;
+            assert_eq!(db.state(&format!("of-{name}")).await, "withdrawn");
+            let held = db.claim(1).await;
+            db.applied(commit().ack(ack(&held[0], Then::Done))).await;
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+
+        let rows = read().await - before;
+        assert!(rows > 0 && rows < LONG / 2, "{ROUNDS} rounds read {rows} rows of the queue");
     })
     .await;
 }
