@@ -122,11 +122,7 @@ fn request_id(headers: &HeaderMap) -> String {
     };
     match given.filter(is_sane) {
         Some(id) => id.to_owned(),
-        None => {
-            let hex = host::hash::hex(&host::random::bytes::<16>());
-            // In the familiar shape of a random UUID, version and variant included.
-            format!("{}-{}-4{}-a{}-{}", &hex[..8], &hex[8..12], &hex[13..16], &hex[17..20], &hex[20..])
-        }
+        None => host::random::uuid_v4().to_string(),
     }
 }
 
