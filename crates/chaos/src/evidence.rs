@@ -11,7 +11,7 @@ use crate::row::Row;
 #[derive(Clone, Debug)]
 pub struct Sources {
     commit: Option<String>,
-    /// Whether the working tree differs from the commit.
+    /// Whether the working tree differs from the commit, in anything but evidence, which grows with every run.
     is_dirty: Option<bool>,
 }
 
@@ -19,7 +19,9 @@ impl Sources {
     /// Asks git; outside a repository nothing is known.
     pub async fn read() -> Self {
         let commit = git(&["rev-parse", "HEAD"]).await.map(|out| out.trim().to_owned());
-        let is_dirty = git(&["status", "--porcelain", "--untracked-files=no"]).await.map(|out| !out.trim().is_empty());
+        let is_dirty = git(&["status", "--porcelain", "--untracked-files=no", "--", ":(top,exclude)evidence"])
+            .await
+            .map(|out| !out.trim().is_empty());
         Self { commit, is_dirty }
     }
 }

@@ -15,7 +15,7 @@ use crate::process::{capture, workspace};
 /// What was tested.
 pub(super) struct Sources {
     commit: Option<String>,
-    /// Whether the working tree differs from the commit.
+    /// Whether the working tree differs from the commit, in anything but evidence, which grows with every run.
     is_dirty: Option<bool>,
 }
 
@@ -24,7 +24,8 @@ impl Sources {
     pub(super) fn read() -> Self {
         let git = |arguments: &[&str]| capture(Command::new("git").args(arguments).current_dir(workspace())).ok();
         let commit = git(&["rev-parse", "HEAD"]).map(|out| out.trim().to_owned());
-        let is_dirty = git(&["status", "--porcelain", "--untracked-files=no"]).map(|out| !out.trim().is_empty());
+        let is_dirty = git(&["status", "--porcelain", "--untracked-files=no", "--", ":(top,exclude)evidence"])
+            .map(|out| !out.trim().is_empty());
         Self { commit, is_dirty }
     }
 }
